@@ -1,0 +1,236 @@
+"""On-disk formats: corpus, queries, qrels, pairs. All are Parquet, keyed by ids, and written the same byte for byte.
+
+A *dataset* is a folder with
+
+    corpus.parquet           doc_id, title, text
+    queries.parquet          query_id, text
+    qrels/<split>.parquet    query_id, doc_id, relevance      (split: train, dev, test)
+
+*Pairs* are a folder with corpus.parquet and queries.parquet as above, and
+
+    pairs.parquet            query_id, positives [doc_id], known [doc_id], negatives [doc_id], and per entry of
+                             `negatives` negative_scores, per entry of `positives` positive_scores, and
+                             positive_targets / negative_targets (teacher scores), where a stage has made them
+
+`known` has every document known to be relevant to the query: none may ever serve as its negative. A dataset is pairs
+as well: one row for each query of its train split.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embedkit.core.errors import ArtifactError
+
+SPLITS: Final = ("train", "dev", "test")
+Qrels = dict[str, dict[str, int]]  # query_id -> doc_id -> relevance
+
+_CORPUS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+_QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string())])
+_QRELS = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32())])
+_IDS, _SCORES = pa.list_(pa.string()), pa.list_(pa.float32())
+_PAIRS = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("positives", _IDS),
+        ("known", _IDS),
+        ("negatives", _IDS),
+        ("positive_scores", _SCORES),
+        ("negative_scores", _SCORES),
+        ("positive_targets", _SCORES),
+        ("negative_targets", _SCORES),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order."""
+
+    ids: Sequence[str]
+    titles: Sequence[str]
+    texts: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def full_texts(self) -> list[str]:
+        """What an encoder is given for each document: title and text, a space between."""
+        return [document_text(title, text) for title, text in zip(self.titles, self.texts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries in a fixed order."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training query: what is relevant to it, what is not, and what scores were given."""
+
+    query_id: str
+    positives: tuple[str, ...]
+    known: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    positive_scores: tuple[float, ...] = ()
+    negative_scores: tuple[float, ...] = ()
+    positive_targets: tuple[float, ...] = ()
+    negative_targets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A pairs artifact in memory."""
+
+    corpus: Corpus
+    queries: Queries
+    rows: Sequence[Pair]
+
+    def query_texts(self) -> dict[str, str]:
+        """query_id -> text."""
+        return dict(zip(self.queries.ids, self.queries.texts, strict=True))
+
+    def document_texts(self) -> dict[str, str]:
+        """doc_id -> what an encoder is given."""
+        return dict(zip(self.corpus.ids, self.corpus.full_texts(), strict=True))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset artifact in memory."""
+
+    corpus: Corpus
+    queries: Queries
+    qrels: Mapping[str, Qrels] = field(default_factory=dict)  # split -> qrels
+
+
+def document_text(title: str, text: str) -> str:
+    """Title and text as one string, as BEIR and mteb join them."""
+    return f"{title} {text}".strip()
+
+
+def write_corpus(folder: Path, corpus: Corpus) -> None:
+    """Write corpus.parquet."""
+    _write(folder / "corpus.parquet", _CORPUS, [corpus.ids, corpus.titles, corpus.texts])
+
+
+def read_corpus(folder: Path) -> Corpus:
+    """Read corpus.parquet."""
+    columns = _read(folder / "corpus.parquet", _CORPUS)
+    return Corpus(columns["doc_id"], columns["title"], columns["text"])
+
+
+def write_queries(folder: Path, queries: Queries) -> None:
+    """Write queries.parquet."""
+    _write(folder / "queries.parquet", _QUERIES, [queries.ids, queries.texts])
+
+
+def read_queries(folder: Path) -> Queries:
+    """Read queries.parquet."""
+    columns = _read(folder / "queries.parquet", _QUERIES)
+    return Queries(columns["query_id"], columns["text"])
+
+
+def write_qrels(folder: Path, split: str, qrels: Qrels) -> None:
+    """Write qrels/<split>.parquet, in the order of the mapping."""
+    rows = [(query, doc, relevance) for query, docs in qrels.items() for doc, relevance in docs.items()]
+    (folder / "qrels").mkdir(exist_ok=True)
+    _write(folder / "qrels" / f"{split}.parquet", _QRELS, [[row[i] for row in rows] for i in range(3)])
+
+
+def read_qrels(folder: Path, split: str) -> Qrels:
+    """Read qrels/<split>.parquet; empty if the dataset has no such split."""
+    path = folder / "qrels" / f"{split}.parquet"
+    qrels: Qrels = {}
+    if path.is_file():
+        columns = _read(path, _QRELS)
+        for query, doc, relevance in zip(columns["query_id"], columns["doc_id"], columns["relevance"], strict=True):
+            qrels.setdefault(query, {})[doc] = relevance
+    return qrels
+
+
+def write_dataset(folder: Path, dataset: Dataset) -> None:
+    """Write a dataset artifact, its train pairs included."""
+    write_corpus(folder, dataset.corpus)
+    write_queries(folder, dataset.queries)
+    for split, qrels in dataset.qrels.items():
+        write_qrels(folder, split, qrels)
+    write_pair_rows(folder, pairs_of(dataset.qrels.get("train", {})))
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read a dataset artifact."""
+    qrels = {split: read_qrels(folder, split) for split in SPLITS}
+    return Dataset(read_corpus(folder), read_queries(folder), {k: v for k, v in qrels.items() if v})
+
+
+def pairs_of(qrels: Qrels) -> list[Pair]:
+    """One row a query: its relevant documents, the most relevant first."""
+    rows = []
+    for query, docs in qrels.items():
+        relevant = sorted((d for d in docs if docs[d] > 0), key=lambda d: (-docs[d], d))
+        if relevant:
+            rows.append(Pair(query, tuple(relevant), known=tuple(relevant)))
+    return rows
+
+
+def write_pair_rows(folder: Path, rows: Sequence[Pair]) -> None:
+    """Write pairs.parquet."""
+    _write(folder / "pairs.parquet", _PAIRS, [[getattr(row, name) for row in rows] for name in _PAIRS.names])
+
+
+def read_pair_rows(folder: Path) -> list[Pair]:
+    """Read pairs.parquet."""
+    columns = _read(folder / "pairs.parquet", _PAIRS)
+    lists = _PAIRS.names[1:]
+    return [
+        Pair(query, **{name: tuple(columns[name][i]) for name in lists}) for i, query in enumerate(columns["query_id"])
+    ]
+
+
+def write_pairs(folder: Path, pairs: Pairs) -> None:
+    """Write a pairs artifact."""
+    write_corpus(folder, pairs.corpus)
+    write_queries(folder, pairs.queries)
+    write_pair_rows(folder, pairs.rows)
+
+
+def read_pairs(folder: Path) -> Pairs:
+    """Read pairs from a pairs or dataset artifact."""
+    return Pairs(read_corpus(folder), read_queries(folder), read_pair_rows(folder))
+
+
+def link_tables(source: Path, out: Path, names: Iterable[str] = ("corpus.parquet", "queries.parquet")) -> None:
+    """Give `out` the named files of a finished artifact without copying bytes, where the file system can."""
+    for name in names:
+        try:
+            os.link(source / name, out / name)
+        except OSError:
+            shutil.copyfile(source / name, out / name)
+
+
+def _write(path: Path, schema: pa.Schema, columns: Sequence[Any]) -> None:
+    arrays = [pa.array(column, type=f.type) for column, f in zip(columns, schema, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
+
+
+def _read(path: Path, schema: pa.Schema) -> dict[str, list[Any]]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder to remake it.") from None
+    if missing := [name for name in schema.names if name not in table.column_names]:
+        raise ArtifactError(f"{path}: has no column {missing[0]!r}; it has {table.column_names}")
+    return {name: table.column(name).to_pylist() for name in schema.names}

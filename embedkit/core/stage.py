@@ -1,0 +1,77 @@
+"""What a recipe stage is, and what it is given when it runs."""
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import JsonValue
+
+from embedkit.core.estimate import Estimate, Size
+from embedkit.core.progress import Emit, Progress, ignore, silent
+from embedkit.core.spec import Spec
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: its key and the folder that holds it."""
+
+    key: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a running stage may use besides its inputs.
+
+    `work` is a folder of this artifact's own that survives failure and `kill -9`: checkpoints and finished parts go
+    there. `embeddings` is the root of the embedding store. `emit(event, facts)` tells the run's log what happened;
+    events that end a piece of durable work are also the points where tests kill the process.
+    """
+
+    work: Path
+    embeddings: Path
+    progress: Progress = silent
+    emit: Emit = ignore
+    lookup: Callable[[str], Artifact] | None = None  # key of a finished artifact -> artifact
+    labels: Mapping[str, str] = field(default_factory=dict)  # key -> stage name; only for `labelled` stages
+
+
+class Stage(Spec, abc.ABC):
+    """One step of a recipe: reads the artifacts of earlier stages, writes one of its own."""
+
+    kind: str
+    produces: ClassVar[str]  # the type of the artifact `run` writes
+    version: ClassVar[int] = 1  # raise it when the same spec and inputs now give another artifact
+    labelled: ClassVar[bool] = False  # True: the artifact shows stage names, so they enter its key
+
+    @abc.abstractmethod
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
+        """Write the artifact into the empty folder `out`. `inputs` maps every name this spec refers to (and every
+        name in `parts`) to its artifact."""
+
+    def parts(self) -> Mapping[str, "Stage"]:
+        """Stages this one is made of, by a name of their own (with a slash in it); each is stored on its own."""
+        return {}
+
+    def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
+        """What running this stage would take, as far as its inputs tell; may read external files, writes nothing."""
+        return Estimate()
+
+    def facts(self) -> Mapping[str, JsonValue]:
+        """Facts about the machine or an outside service that a run must settle first, e.g. an installed package's
+        folder digest. They enter the key."""
+        return {}
+
+
+def require_lookup(context: Context) -> Callable[[str], Artifact]:
+    """The context's way to other artifacts, for stages that walk lineage."""
+    if context.lookup is None:
+        raise RuntimeError("this stage walks lineage and must be run by the runner")
+    return context.lookup
+
+
+def spec_of(stage: Stage) -> dict[str, Any]:
+    """The stage as plain JSON, as a recipe would write it."""
+    return stage.model_dump(mode="json")

@@ -1,0 +1,1 @@
+"""Stages that bring text and models in from outside."""

@@ -1,0 +1,1 @@
+"""Pure maths of ranking and significance, shared by several slices."""

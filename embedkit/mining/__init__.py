@@ -1,0 +1,1 @@
+"""Stages that find hard negatives and have them scored by teachers."""

@@ -1,0 +1,1 @@
+"""Stages that tell people: the report and the released model."""

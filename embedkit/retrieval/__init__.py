@@ -1,0 +1,1 @@
+"""Encoders, stored vectors and indexes, shared by mining, soups and evaluation."""

@@ -1,0 +1,65 @@
+"""Fixtures shared by all tests. No test downloads anything."""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="disabled")
+
+from pathlib import Path
+
+import pytest
+
+from embedkit.core.stage import Artifact, Context
+from tests.tiny import build_tiny_beir, build_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """Folder of a random sentence-transformers model, 32 dimensions. Read only."""
+    return build_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def other_tiny_model(tmp_path_factory) -> Path:
+    """A second model that differs from `tiny_model` in its weights alone. Read only."""
+    return build_tiny_model(tmp_path_factory.mktemp("other-tiny-model"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_beir(tmp_path_factory) -> Path:
+    """A BEIR folder of 60 documents and 120 queries. Read only."""
+    return build_tiny_beir(tmp_path_factory.mktemp("tiny-beir"))
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_beir, tmp_path_factory) -> Artifact:
+    """`tiny_beir` as a dataset artifact's folder."""
+    import json
+
+    from embedkit.core.records import Corpus, Dataset, Queries, write_dataset
+
+    def lines(name: str) -> list[dict]:
+        return [json.loads(line) for line in (tiny_beir / name).read_text().splitlines()]
+
+    corpus, queries = lines("corpus.jsonl"), lines("queries.jsonl")
+    qrels: dict = {}
+    for split in ("train", "dev", "test"):
+        for line in (tiny_beir / "qrels" / f"{split}.tsv").read_text().splitlines()[1:]:
+            query, doc, relevance = line.split("\t")
+            qrels.setdefault(split, {}).setdefault(query, {})[doc] = int(relevance)
+    out = tmp_path_factory.mktemp("tiny-dataset")
+    write_dataset(
+        out,
+        Dataset(
+            Corpus([d["_id"] for d in corpus], [d["title"] for d in corpus], [d["text"] for d in corpus]),
+            Queries([q["_id"] for q in queries], [q["text"] for q in queries]),
+            qrels,
+        ),
+    )
+    return Artifact("d" * 64, out)
+
+
+@pytest.fixture
+def context(tmp_path) -> Context:
+    """A context with folders of its own."""
+    (tmp_path / "work").mkdir()
+    return Context(work=tmp_path / "work", embeddings=tmp_path / "embeddings")
