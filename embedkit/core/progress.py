@@ -1,7 +1,7 @@
 """How long work shows how far it is, without knowing who watches."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 Advance = Callable[[int], None]
@@ -11,14 +11,9 @@ Emit = Callable[[str, Mapping[str, Any]], None]
 class Progress(Protocol):
     """Shows the progress of named pieces of work."""
 
-    def __call__(self, what: str, total: int | None) -> "_Task":
+    def __call__(self, what: str, total: int | None) -> AbstractContextManager[Advance]:
         """A context manager that gives `advance(n)` for a piece of work of `total` units (None: unknown)."""
         ...
-
-
-class _Task(Protocol):
-    def __enter__(self) -> Advance: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import JsonValue
 
@@ -70,8 +70,3 @@ def require_lookup(context: Context) -> Callable[[str], Artifact]:
     if context.lookup is None:
         raise RuntimeError("this stage walks lineage and must be run by the runner")
     return context.lookup
-
-
-def spec_of(stage: Stage) -> dict[str, Any]:
-    """The stage as plain JSON, as a recipe would write it."""
-    return stage.model_dump(mode="json")
