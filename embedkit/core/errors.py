@@ -12,6 +12,7 @@ Anything else that escapes is a bug of embedkit's and keeps its traceback.
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 
 class EmbedkitError(Exception):
@@ -44,6 +45,17 @@ class StageError(EmbedkitError):
 
 class Interrupted(EmbedkitError):
     """The user stopped the run; the same command resumes it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong at a place inside a file's data, before the place is known as a line."""
+
+    where: tuple[str | int, ...]
+    message: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.where))}: {self.message}" if self.where else self.message
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -124,7 +124,7 @@ class Store:
         """The manifest of a finished artifact."""
         return read_manifest(self.get(key).path)
 
-    def keys(self) -> Iterator[str]:
+    def finished(self) -> Iterator[str]:
         """Keys of all finished artifacts."""
         if self.artifacts.is_dir():
             yield from sorted(p.name for p in self.artifacts.iterdir() if (p / MANIFEST).is_file())

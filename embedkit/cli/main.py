@@ -1,0 +1,233 @@
+"""The commands.
+
+Exit codes: 0 done; 1 a check found something (`store verify`); 2 a mistake the user can mend, told in one line each;
+130 stopped by Ctrl-C or SIGTERM, the same command goes on. Anything else is a bug and shows its traceback.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from embedkit._version import __version__
+from embedkit.core.errors import EmbedkitError
+
+app = typer.Typer(
+    help="Train, mine for and benchmark text-embedding retrievers from one recipe file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+store_app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
+StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.", metavar="DIR")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change one field, e.g. --set mined.negatives=4. May be repeated.", metavar="STAGE.FIELD=VALUE"
+    ),
+]
+Until = Annotated[str | None, typer.Option("--until", help="Stop after this stage.", metavar="STAGE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
+DEFAULT_STORE = Path(".embedkit")
+
+
+def main() -> None:
+    """Entry point of the `embedkit` command."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app(standalone_mode=False)
+    except EmbedkitError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except Exception as error:
+        if not hasattr(error, "show"):  # not one of click's usage errors: a bug keeps its traceback
+            raise
+        error.show()
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    store: StoreDir = DEFAULT_STORE,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run folder.  [default: runs/<recipe name>]", metavar="DIR")
+    ] = None,
+    settings: Settings = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe: make what the store lacks, fill the run folder. Interrupted, the same command goes on."""
+    from embedkit.cli.console import Console
+    from embedkit.recipe import load_recipe
+    from embedkit.runner import run as run_recipe
+
+    loaded = load_recipe(recipe, settings or ())
+    with Console(as_json=as_json) as console:
+        result = run_recipe(loaded, store=store, out=out, until=until, progress=console.progress, emit=console.emit)
+    if not as_json:
+        from embedkit.cli.tables import print_result
+
+        print_result(result)
+
+
+@app.command()
+def plan(
+    recipe: RecipeFile,
+    store: StoreDir = DEFAULT_STORE,
+    settings: Settings = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the stages in order with their keys, what is already made, and what the rest will take."""
+    from embedkit.core.store import Store
+    from embedkit.estimate import forecast
+    from embedkit.pins import pin
+    from embedkit.plan import needed_for
+    from embedkit.plan import plan as make_plan
+    from embedkit.recipe import load_recipe
+
+    loaded, place = load_recipe(recipe, settings or ()), Store(store.resolve())
+    steps = make_plan(loaded.stages, pin(loaded.stages, place))
+    forecasts = forecast(needed_for(steps, until) if until else steps, place)
+    from embedkit.cli.tables import plan_json, print_plan
+
+    if as_json:
+        _print_json(plan_json(loaded.name, forecasts))
+    else:
+        print_plan(loaded.name, forecasts)
+
+
+@app.command()
+def diff(
+    run_a: Annotated[Path, typer.Argument(help="An earlier run folder.", show_default=False)],
+    run_b: Annotated[Path, typer.Argument(help="A later run folder.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say why a stage ran again: what changed between two run folders."""
+    from dataclasses import asdict
+
+    from embedkit.difference import difference, version_changes
+
+    found, changes = difference(run_a, run_b), version_changes(run_a, run_b)
+    if as_json:
+        _print_json({"stages": [asdict(d) for d in found], "versions": changes})
+        return
+    for d in found:
+        upstream = f"reads {', '.join(d.because_of)}, which differs" if d.because_of else ""
+        print(f"{d.stage}: {'; '.join([*d.reasons, *([upstream] if upstream else [])]) or 'its version was raised'}")
+    print(f"{len(found)} stages differ" if found else "the same artifacts in both runs")
+    for change in changes:
+        print(f"library {change} (not part of any key)")
+
+
+@app.command()
+def doctor(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Tell what this machine has, and what to install for what it lacks."""
+    from dataclasses import asdict
+
+    from embedkit.doctor import examine
+
+    findings = examine(store)
+    if as_json:
+        _print_json([asdict(f) for f in findings])
+        return
+    from embedkit.cli.tables import print_findings
+
+    print_findings(findings)
+
+
+@app.command()
+def init(
+    recipe: Annotated[Path, typer.Argument(help="The recipe to write, e.g. my-retriever.yaml.", show_default=False)],
+    quickstart: Annotated[
+        bool, typer.Option("--quickstart", help="Write the quickstart recipe and its data instead.")
+    ] = False,
+) -> None:
+    """Write a commented recipe for files of your own (or the quickstart's)."""
+    from embedkit.starter import write_starter
+
+    for path in write_starter(recipe, quickstart=quickstart):
+        print(f"wrote {path}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    from embedkit.recipe import schema as recipe_schema
+
+    _print_json(recipe_schema())
+
+
+@app.command()
+def version() -> None:
+    """Print embedkit's version."""
+    print(__version__)
+
+
+@store_app.command("ls")
+def store_ls(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """List artifacts, unfinished work and stored vectors with their sizes and ages."""
+    from embedkit.cli.tables import entry_json, print_entries
+    from embedkit.core.store import Store
+    from embedkit.maintenance import entries
+
+    found = entries(Store(store.resolve()))
+    if as_json:
+        _print_json([entry_json(e) for e in found])
+    else:
+        print_entries(found)
+
+
+@store_app.command("gc")
+def store_gc(
+    store: StoreDir = DEFAULT_STORE,
+    older_than: Annotated[float, typer.Option("--older-than", help="Only what is at least this many days old.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")] = False,
+) -> None:
+    """Remove what no existing run folder uses: artifacts, work of dead processes, vectors of their models."""
+    from embedkit.cli.tables import size_text
+    from embedkit.core.store import Store
+    from embedkit.maintenance import collect, garbage
+
+    place = Store(store.resolve())
+    found = garbage(place, older_than=older_than * 86_400)
+    verb = "would remove" if dry_run else "removing"
+    for entry in found:
+        print(f"{verb} {entry.sort} {entry.name[:12]} ({entry.kind}, {size_text(entry.bytes)})")
+    freed = sum(e.bytes for e in found) if dry_run else collect(place, found)
+    print(f"{size_text(freed)} {'would be ' if dry_run else ''}freed, {len(found)} entries")
+
+
+@store_app.command("verify")
+def store_verify(store: StoreDir = DEFAULT_STORE) -> None:
+    """Check every file of the store against its digest. Exit code 1 if something is damaged."""
+    from embedkit.core.store import Store
+    from embedkit.maintenance import verify
+
+    problems = list(verify(Store(store.resolve())))
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} damaged" if problems else "all files are what their manifests say")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,106 @@
+"""YAML with places: plain data, and the line each part came from. Safe: no tags, no objects, no duplicate keys."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from embedkit.core.errors import Problem, RecipeError
+
+_LIMIT = 100_000  # entries; a recipe has hundreds
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where something stands: a line of the file, or the command-line option that set it."""
+
+    line: int
+    text: str
+
+
+@dataclass
+class Document:
+    """A parsed file. `value` is dicts, lists and scalars; `where` finds the place of a location in it."""
+
+    value: Any
+    source: str
+    problems: list[Problem] = field(default_factory=list)
+    _lines: dict[tuple[str | int, ...], int] = field(default_factory=dict)
+    _set: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+
+    def where(self, location: tuple[str | int, ...]) -> Place:
+        """The place of `location`, or of the nearest thing around it that the file has."""
+        for length in range(len(location), -1, -1):
+            if (option := self._set.get(location[:length])) is not None:
+                return Place(0, option)
+            if (line := self._lines.get(location[:length])) is not None:
+                return Place(line, f"{self.source}:{line}")
+        return Place(1, f"{self.source}:1")
+
+    def set(self, location: tuple[str | int, ...], value: Any, option: str) -> None:
+        """Put `value` at `location`, making mappings on the way; errors there are reported as `option`'s."""
+        spot = self.value
+        for part, following in itertools.pairwise(location):
+            if isinstance(spot, list):
+                if not isinstance(part, int) or part >= len(spot):
+                    raise RecipeError(f"{option}: {part!r} is not one of the {len(spot)} entries there, counted from 0")
+                spot = spot[part]
+            elif isinstance(spot, dict):
+                spot = spot.setdefault(part, [] if isinstance(following, int) else {})
+            else:
+                raise RecipeError(f"{option}: {part!r} is inside {spot!r}, which has no fields")
+        last = location[-1]
+        if isinstance(spot, list) and (not isinstance(last, int) or last >= len(spot)):
+            raise RecipeError(f"{option}: {last!r} is not one of the {len(spot)} entries there, counted from 0")
+        if not isinstance(spot, dict | list):
+            raise RecipeError(f"{option}: {last!r} is inside {spot!r}, which has no fields")
+        spot[last] = value  # type: ignore[index]
+        self._set[location] = option
+
+
+def parse(text: str, source: str) -> Document:
+    """Parse YAML text; `RecipeError` with the line where it is not YAML."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        value = loader.construct_document(node) if node is not None else None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise RecipeError(f"{source}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    finally:
+        loader.dispose()
+    document = Document(value, source)
+    if node is not None:
+        _index(node, (), document, on_path=set())
+    return document
+
+
+def _index(node: yaml.Node, where: tuple[str | int, ...], document: Document, on_path: set[int]) -> None:
+    """Note the line of every part; an alias that contains itself is a problem, so is a key that stands twice."""
+    document._lines.setdefault(where, node.start_mark.line + 1)
+    if len(document._lines) > _LIMIT:
+        raise RecipeError(f"{document.source}: more than {_LIMIT} entries once its aliases are written out")
+    if id(node) in on_path:
+        document.problems.append(Problem(where, "this alias contains itself"))
+        return
+    for key, child, line in _children(node):
+        location = (*where, key)
+        if location in document._lines and isinstance(node, yaml.MappingNode):
+            document.problems.append(
+                Problem(location, f"this key stands twice (lines {document._lines[location]} and {line})")
+            )
+            continue
+        document._lines[location] = line
+        _index(child, location, document, on_path | {id(node)})
+
+
+def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            yield str(getattr(key, "value", key)), child, key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for i, child in enumerate(node.value):
+            yield i, child, child.start_mark.line + 1

@@ -1,0 +1,133 @@
+"""The run folder: a link to each stage's artifact by name, scores.json and provenance.json.
+
+The only place where stage names reach the disk (besides artifacts that show names, whose keys hold them).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from embedkit.core.errors import EmbedkitError
+from embedkit.core.scores import read_scores
+from embedkit.core.spec import digest
+from embedkit.core.stage import Artifact
+from embedkit.core.store import Store, read_manifest, write_atomically
+from embedkit.machine import machine, versions
+from embedkit.plan import Step
+from embedkit.recipe import Recipe
+
+PROVENANCE = "provenance.json"
+
+
+def write_outputs(
+    recipe: Recipe,
+    steps: Sequence[Step],
+    artifacts: Mapping[str, Artifact],
+    made: Sequence[str],
+    store: Store,
+    out: Path,
+    *,
+    seconds: float,
+) -> None:
+    """Fill the run folder. Links of stages that the recipe no longer has are removed; other files are left alone."""
+    out.mkdir(parents=True, exist_ok=True)
+    whole = [step for step in steps if step.part_of is None]
+    links = {step.name: artifacts[step.name].path for step in whole}
+    for step in whole:
+        if step.stage.produces == "report":
+            links.setdefault("report", artifacts[step.name].path)
+    for stale in (p for p in out.iterdir() if p.is_symlink() and p.name not in links):
+        stale.unlink()
+    for name, target in links.items():
+        _link(out / name, target)
+    _write_json(out / "scores.json", _scores(whole, artifacts))
+    _write_json(out / PROVENANCE, _provenance(recipe, steps, artifacts, made, store, seconds))
+    roots = store.root / "roots"
+    roots.mkdir(parents=True, exist_ok=True)
+    here = str(out.resolve())
+    _write_json(roots / f"{digest(here)[:32]}.json", {"out": here, "keys": sorted({step.key for step in steps})})
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point `link` at `target`, in one rename; a copy where the file system has no links."""
+    if link.is_dir() and not link.is_symlink():
+        if not (link / "manifest.json").is_file():
+            raise EmbedkitError(
+                f"{link}: a folder stands where a link to a stage's artifact goes; move it, or use another --out"
+            )
+        shutil.rmtree(link)
+    draft = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    try:
+        draft.symlink_to(os.path.relpath(target, link.parent.resolve()), target_is_directory=True)
+    except OSError:
+        shutil.copytree(target, draft)
+    draft.replace(link)
+
+
+def _scores(steps: Sequence[Step], artifacts: Mapping[str, Artifact]) -> dict[str, dict[str, dict[str, float]]]:
+    """stage -> task -> metric -> value, over all `evaluate` stages."""
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for step in steps:
+        if step.stage.produces == "scores":
+            models = {model.key: model for model in read_scores(artifacts[step.name].path)}
+            for name, key in step.inputs.items():
+                for task, scores in models[key].tasks.items() if key in models else ():
+                    result.setdefault(name, {})[task] = dict(scores.metrics)
+    return result
+
+
+def _provenance(
+    recipe: Recipe,
+    steps: Sequence[Step],
+    artifacts: Mapping[str, Artifact],
+    made: Sequence[str],
+    store: Store,
+    seconds: float,
+) -> dict[str, Any]:
+    stages = {}
+    for step in steps:
+        manifest = read_manifest(artifacts[step.name].path)
+        stages[step.name] = {
+            "key": step.key,
+            "kind": step.stage.kind,
+            "ran_now": step.name in made,
+            "identity": step.identity,
+            "inputs": dict(step.inputs),
+            "made": manifest.made,
+        }
+    seeds = {step.name: step.stage.seed for step in steps if hasattr(step.stage, "seed")}
+    return {
+        "recipe": recipe.dump(),
+        "path": str(recipe.path) if recipe.path else None,
+        "git": _git(recipe.path),
+        "store": str(store.root),
+        "seconds": round(seconds, 3),
+        "seeds": seeds,
+        "versions": versions(),
+        "machine": machine(),
+        "stages": stages,
+    }
+
+
+def _git(path: Path | None) -> dict[str, Any] | None:
+    """Commit of the repository the recipe is in, and whether the recipe differs from it; None outside of one."""
+    if path is None:
+        return None
+    folder = path.resolve().parent
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "--", path.name))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,194 @@
+"""A recipe file: read, checked as a whole, every mistake reported with file and line."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from embedkit.core.document import Document, parse
+from embedkit.core.errors import Problem, RecipeError, did_you_mean
+from embedkit.core.spec import External, Location, marked
+from embedkit.core.stage import Stage
+from embedkit.data.stage import Data, Pretrained, Weak
+from embedkit.evaluation.stage import Evaluate
+from embedkit.mining.stage import Mine, Teach
+from embedkit.plan import check
+from embedkit.report.stage import Package, Report
+from embedkit.soups.stage import Soup
+from embedkit.training.stage import Train, TrainST
+
+AnyStage = Annotated[
+    Pretrained | Data | Weak | Train | TrainST | Mine | Teach | Soup | Evaluate | Package | Report,
+    Field(discriminator="kind"),
+]
+ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyStage)
+_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+_KEYS = ("name", "stages")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe: its name, its stages by name in the order of the file, and where it came from."""
+
+    name: str
+    stages: Mapping[str, Stage]
+    path: Path | None = None
+
+    def dump(self) -> dict[str, Any]:
+        """The recipe as plain data, defaults written out."""
+        stages = {name: stage.model_dump(mode="json") for name, stage in self.stages.items()}
+        return {"name": self.name, "stages": stages}
+
+
+def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file; paths in it are relative to it. `settings` are `stage.field=value`, values as YAML.
+
+    Raises `RecipeError` with all problems of the file, one line each: `file:line: where: what; what would be right`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise RecipeError(f"{path}: cannot read the recipe: {reason}") from None
+    document = parse(text, str(path))
+    for setting in settings:
+        document.set(*_parse_setting(setting, document.value))
+    return build_recipe(document, folder=path.resolve().parent, path=path)
+
+
+def build_recipe(document: Document, *, folder: Path, path: Path | None = None) -> Recipe:
+    """A recipe from a parsed document."""
+    value = document.value
+    if not isinstance(value, dict):
+        raise RecipeError(f"{document.source}:1: a recipe is a mapping with the keys {list(_KEYS)}")
+    problems = [*document.problems, *_top_level(value)]
+    raw = value.get("stages")
+    stages: dict[str, Stage] = {}
+    for name, spec in raw.items() if isinstance(raw, dict) else ():
+        try:
+            stages[str(name)] = ADAPTER.validate_json(
+                json.dumps(spec, default=str), strict=True, context={"folder": folder}
+            )
+        except ValidationError as error:
+            problems.extend(_explain(str(name), spec, e) for e in error.errors(include_url=False))
+    if isinstance(raw, dict):
+        problems.extend(check(stages, _types(raw, stages)))
+    problems.extend(_missing_files(stages))
+    if problems:
+        located = sorted(((document.where(p.where), p) for p in problems), key=lambda item: item[0])
+        raise RecipeError(*dict.fromkeys(f"{where.text}: {problem}" for where, problem in located))
+    return Recipe(str(value["name"]), stages, path)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors."""
+    stage = ADAPTER.json_schema(ref_template="#/$defs/{model}")
+    definitions = stage.pop("$defs", {})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "embedkit recipe",
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "pattern": _NAME},
+            "stages": {"type": "object", "additionalProperties": stage},
+        },
+        "required": list(_KEYS),
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _top_level(value: Mapping[str, Any]) -> Iterator[Problem]:
+    for key in value:
+        if key not in _KEYS:
+            yield Problem((str(key),), f"unknown key; a recipe has {list(_KEYS)}{did_you_mean(str(key), _KEYS)}")
+    name = value.get("name")
+    if not isinstance(name, str) or not re.match(_NAME, name):
+        yield Problem(("name",), f"found {name!r}; a recipe's name is letters, digits, '-' and '_', a letter first")
+    stages = value.get("stages")
+    if not isinstance(stages, dict) or not stages:
+        yield Problem(("stages",), "a recipe has at least one stage: a mapping of stage name to stage")
+        return
+    for stage in stages:
+        if not isinstance(stage, str) or not re.match(_NAME, stage):
+            yield Problem(("stages", str(stage)), "a stage's name is letters, digits, '-' and '_', a letter first")
+
+
+def _types(raw: Mapping[str, Any], stages: Mapping[str, Stage]) -> dict[str, str]:
+    """Artifact types of all stages named; `?` where the stage could not be read."""
+    return {str(name): stages[str(name)].produces if str(name) in stages else "?" for name in raw}
+
+
+def _missing_files(stages: Mapping[str, Stage]) -> Iterator[Problem]:
+    for name, stage in stages.items():
+        for where, path, _ in marked(stage, External):
+            if path is not None and not path.exists():
+                yield Problem(("stages", name, *where), f"{path}: no such file or folder")
+
+
+def _parse_setting(setting: str, value: Any) -> tuple[Location, Any, str]:
+    where, equals, text = setting.partition("=")
+    parts = where.split(".")
+    if not equals or len(parts) < 2:
+        raise RecipeError(f"--set {setting}: expected stage.field=value, for instance --set mined.negatives=4")
+    stages = value.get("stages") if isinstance(value, dict) else None
+    if isinstance(stages, dict) and parts[0] not in stages:
+        hint = did_you_mean(parts[0], map(str, stages))
+        raise RecipeError(
+            f"--set {setting}: no stage is named {parts[0]!r}; there are {sorted(map(str, stages))}{hint}"
+        )
+    location = tuple(int(part) if part.isdigit() else part for part in parts)
+    return ("stages", *location), parse(text, f"--set {setting}").value, f"--set {setting}"
+
+
+def _explain(name: str, raw: Any, error: ErrorDetails) -> Problem:
+    """A pydantic error in our words, at its place in the file (union tags left out of the location)."""
+    where, spot = ["stages", name], raw
+    for part in error["loc"]:
+        if isinstance(spot, dict) and part not in spot and spot.get("kind") == part:
+            continue  # the tag of a union, not a key of the file
+        if isinstance(spot, dict) and part in spot:
+            where.append(str(part))
+            spot = spot[part]
+        elif isinstance(spot, list) and isinstance(part, int) and part < len(spot):
+            where.append(part)  # type: ignore[arg-type]
+            spot = spot[part]
+        elif error["type"] in ("missing", "union_tag_not_found", "union_tag_invalid") and part == error["loc"][-1]:
+            where.append(str(part))
+    return Problem(tuple(where), _message(error, raw, where))
+
+
+def _message(error: ErrorDetails, raw: Any, where: Sequence[str | int]) -> str:
+    context = error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
+        known = _fields_beside(raw, where[2:])
+        return f"unknown key{did_you_mean(str(where[-1]), known)}" + (f"; there are {known}" if known else "")
+    if error["type"] == "missing":
+        return "this key is missing"
+    if error["type"] == "union_tag_invalid":
+        tags = [tag.strip().strip("'") for tag in str(context.get("expected_tags", "")).split(",")]
+        return f"no kind {context.get('tag')!r}{did_you_mean(str(context.get('tag')), tags)}; there are {tags}"
+    if error["type"] == "union_tag_not_found":
+        return "needs a key `kind` that says what it is"
+    found = error.get("input")
+    shown = "" if isinstance(found, dict | list) else f"found {found!r}; "
+    return f"{shown}{error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _fields_beside(raw: Any, where: Sequence[str | int]) -> list[str]:
+    """Field names of the mapping that holds the unknown key at `where`, looked up by its `kind`."""
+    spot = raw
+    for part in where[:-1]:
+        spot = spot[part]
+    definitions = schema()["$defs"].values()
+    kind = spot.get("kind") if isinstance(spot, dict) else None
+    for definition in definitions:
+        properties = definition.get("properties", {})
+        if kind is not None and properties.get("kind", {}).get("const") == kind:
+            return sorted(properties)
+    return []

@@ -1,0 +1,116 @@
+"""Runs a plan: what the store has is taken, the rest is made, and the run folder is filled."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from embedkit.core.errors import EmbedkitError
+from embedkit.core.progress import Emit, Progress, ignore, silent
+from embedkit.core.stage import Artifact, Context
+from embedkit.core.stats import read_stats
+from embedkit.core.store import Store
+from embedkit.machine import machine, measured, versions
+from embedkit.outputs import write_outputs
+from embedkit.pins import pin
+from embedkit.plan import Step, needed_for, plan
+from embedkit.recipe import Recipe, load_recipe
+
+DEFAULT_STORE = Path(".embedkit")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to: every step's artifact, which steps were made now, the run folder, wall seconds."""
+
+    steps: Sequence[Step]
+    artifacts: Mapping[str, Artifact]  # step name -> artifact
+    made: Sequence[str]  # names of the steps that ran now
+    out: Path
+    seconds: float
+
+
+def run(
+    recipe: Recipe | Path | str,
+    *,
+    store: Path | str = DEFAULT_STORE,
+    out: Path | str | None = None,
+    settings: Sequence[str] = (),
+    until: str | None = None,
+    progress: Progress = silent,
+    emit: Emit = ignore,
+) -> Result:
+    """Run a recipe: make what the store lacks, then fill the run folder `out` (default `runs/<recipe name>`).
+
+    `settings` are `stage.field=value` as for `--set`; they need a recipe file, not a `Recipe`. Interrupted at any
+    moment, the same call goes on where it stopped. Raises `EmbedkitError` for what the user can mend.
+    """
+    start = time.perf_counter()
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), settings)
+    place = Store(Path(store).resolve())
+    steps = plan(recipe.stages, pin(recipe.stages, place))
+    if until is not None:
+        steps = needed_for(steps, until)
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    artifacts: dict[str, Artifact] = {}
+    made: list[str] = []
+    emit("run_started", {"recipe": recipe.name, "stages": len(steps), "store": str(place.root), "out": str(folder)})
+    for step in steps:
+        found = place.find(step.key)
+        if found is None:
+            found = _make(step, artifacts, place, progress, emit)
+            made.append(step.name)
+        else:
+            emit("stage_kept", {"stage": step.name, "key": step.key, "part_of": step.part_of})
+        artifacts[step.name] = found
+    seconds = time.perf_counter() - start
+    write_outputs(recipe, steps, artifacts, made, place, folder, seconds=seconds)
+    emit("run_finished", {"made": len(made), "kept": len(steps) - len(made), "seconds": seconds, "out": str(folder)})
+    return Result(steps, artifacts, made, folder, seconds)
+
+
+def _make(step: Step, artifacts: Mapping[str, Artifact], store: Store, progress: Progress, emit: Emit) -> Artifact:
+    """Run one step and publish its artifact."""
+
+    def emit_for_stage(event: str, facts: Mapping[str, Any]) -> None:
+        emit(event, {"stage": step.name, **facts})
+
+    def work(draft: Path, state: Path) -> dict[str, Any]:
+        context = Context(state, store.embeddings, progress, emit_for_stage, store.get, step.labels)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        with measured() as meter:
+            step.stage.run(_inputs(step, store), draft, context)
+        return {
+            "started": started,
+            "seconds": round(meter.seconds, 3),
+            "peak_memory": meter.peak_memory,
+            "versions": versions(),
+            "machine": machine(),
+        }
+
+    emit("stage_started", {"stage": step.name, "key": step.key, "part_of": step.part_of, "kind": step.stage.kind})
+    about = {
+        "kind": step.stage.kind,
+        "type": step.stage.produces,
+        "spec": step.identity,
+        "inputs": {**step.sources, **{f"parts.{name}": step.inputs[name] for name in step.stage.parts()}},
+    }
+    try:
+        artifact = store.get_or_make(step.key, work, about=about, emit=emit_for_stage)
+    except EmbedkitError as error:
+        raise type(error)(*(f"stages.{step.name}: {problem}" for problem in error.problems)) from error
+    taken = store.manifest(step.key).made
+    facts = {
+        "key": step.key,
+        "part_of": step.part_of,
+        "seconds": taken.get("seconds"),
+        "peak_memory": taken.get("peak_memory"),
+    }
+    emit_for_stage("stage_finished", {**facts, "summary": read_stats(artifact.path).get("summary", [])})
+    return artifact
+
+
+def _inputs(step: Step, store: Store) -> dict[str, Artifact]:
+    return {name: store.get(key) for name, key in step.inputs.items()}
