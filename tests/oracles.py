@@ -1,1 +1,80 @@
 """The formulas in plain Python loops over floats, straight from the papers. Imports nothing of embedkit."""
+
+import math
+
+
+def infonce_by_hand(
+    queries: list[list[float]],
+    documents: list[list[float]],
+    positives: list[list[int]],
+    negatives: list[list[int]],
+    known: set[tuple[int, int]],
+    temperature: float,
+    directions: tuple[str, ...] = ("query_to_document",),
+) -> float:
+    """InfoNCE; `known` has (query, document) pairs that are relevant beside `positives`."""
+    relevant = known | {(i, p) for i, row in enumerate(positives) for p in row}
+
+    def weight(a: list[float], b: list[float]) -> float:
+        return math.exp(dot(a, b) / temperature)
+
+    total = 0.0
+    for i, query in enumerate(queries):
+        for p in positives[i]:
+            own = weight(query, documents[p])
+            z = own
+            for j, document in enumerate(documents):
+                if (i, j) not in relevant:
+                    z += weight(query, document)
+                    if "document_to_document" in directions and j not in negatives[i]:
+                        z += weight(documents[p], document)
+            for j, other in enumerate(queries):
+                if j != i and (j, p) not in relevant:
+                    if "query_to_query" in directions:
+                        z += weight(query, other)
+                    if "document_to_query" in directions:
+                        z += weight(documents[p], other)
+            if "document_to_query" in directions:
+                z += own
+            total += math.log(z / own) / len(positives[i])
+    return total / len(queries)
+
+
+def soft_cross_entropy_by_hand(
+    scores: list[list[float]], targets: list[list[float]], temperature: float, teacher_temperature: float
+) -> float:
+    """Mean over queries of the cross-entropy of the student's softmax under the teacher's."""
+    total = 0.0
+    for score, target in zip(scores, targets, strict=True):
+        student = softmax([s / temperature for s in score])
+        teacher = softmax([t / teacher_temperature for t in target])
+        total -= sum(p * math.log(q) for p, q in zip(teacher, student, strict=True))
+    return total / len(scores)
+
+
+def entropy_by_hand(targets: list[list[float]], teacher_temperature: float) -> float:
+    """Mean entropy of the teacher's softmax."""
+    rows = [softmax([t / teacher_temperature for t in target]) for target in targets]
+    return -sum(p * math.log(p) for row in rows for p in row if p > 0) / len(rows)
+
+
+def margin_mse_by_hand(scores: list[list[float]], targets: list[list[float]], positives: list[int]) -> float:
+    """Mean squared error of margins; the first `positives[i]` entries of list i are its positives."""
+    errors = [
+        ((score[p] - score[n]) - (target[p] - target[n])) ** 2
+        for score, target, count in zip(scores, targets, positives, strict=True)
+        for p in range(count)
+        for n in range(count, len(score))
+    ]
+    return sum(errors) / len(errors) if errors else 0.0
+
+
+def softmax(values: list[float]) -> list[float]:
+    """e^v over its sum."""
+    weights = [math.exp(v) for v in values]
+    return [w / sum(weights) for w in weights]
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    """Inner product."""
+    return sum(x * y for x, y in zip(a, b, strict=True))

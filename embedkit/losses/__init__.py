@@ -1,1 +1,14 @@
-"""Losses a recipe can name."""
+"""Losses a recipe can name. To add one: write its file, then add it to `AnyLoss`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from embedkit.losses.base import Batch, Loss, Ragged
+from embedkit.losses.infonce import InfoNCE
+from embedkit.losses.margin_mse import MarginMSE
+from embedkit.losses.soft_label import SoftLabelInfoNCE
+
+AnyLoss = Annotated[InfoNCE | SoftLabelInfoNCE | MarginMSE, Field(discriminator="kind")]
+
+__all__ = ["AnyLoss", "Batch", "InfoNCE", "Loss", "MarginMSE", "Ragged", "SoftLabelInfoNCE"]

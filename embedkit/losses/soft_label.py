@@ -1,0 +1,46 @@
+"""InfoNCE blended with graded targets from a teacher."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+
+from embedkit.losses.base import Batch, Loss
+from embedkit.losses.infonce import InfoNCE
+
+
+class SoftLabelInfoNCE(Loss):
+    """The teacher's distribution over a query's own list as the target, with hard InfoNCE as an anchor. [R]
+
+        L = (1 − α) · InfoNCE + α · 1/B Σ_i − Σ_j P_ij log softmax_j(q_i·d_j / τ),   P_ij = softmax_j(t_ij / τ_t)
+
+    j runs over the query's own positives and negatives, which are what the teacher has scored; t are the teacher's
+    scores, τ `temperature`, τ_t `teacher_temperature`, α `alpha`. `divergence: forward_kl` subtracts the targets'
+    entropy: the same gradient, zero where student and teacher agree.
+    Reference: [R] this project's formulation: cross-entropy with soft targets as in https://arxiv.org/abs/1503.02531,
+    over candidate lists.
+    """
+
+    kind: Literal["soft_label_infonce"] = "soft_label_infonce"
+    needs_targets: ClassVar[bool] = True
+    hard: InfoNCE = InfoNCE()
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    temperature: PositiveFloat = 0.05
+    teacher_temperature: PositiveFloat = 0.1
+    divergence: Literal["cross_entropy", "forward_kl"] = "cross_entropy"
+
+    def compute(self, batch: Batch) -> Tensor:
+        """See the class."""
+        return (1 - self.alpha) * self.hard.compute(batch) + self.alpha * self._soft(batch)
+
+    def _soft(self, batch: Batch) -> Tensor:
+        columns, present = batch.own.padded()  # (B, L)
+        targets, _ = batch.own_targets.padded()
+        scores = torch.einsum("bd,bld->bl", batch.queries, batch.documents[columns])
+        student = (scores / self.temperature).masked_fill(~present, -torch.inf).log_softmax(1)
+        teacher = (targets.to(scores.dtype) / self.teacher_temperature).masked_fill(~present, -torch.inf).softmax(1)
+        losses = -(teacher * student.masked_fill(~present, 0)).sum(1)  # (B,)
+        if self.divergence == "forward_kl":
+            losses = losses - torch.special.entr(teacher).sum(1)
+        return losses.mean()
