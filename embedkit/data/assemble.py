@@ -1,0 +1,192 @@
+"""Rows -> dataset: every row checked, every id resolved, every fault noted in `Rejects`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, Queries
+from embedkit.core.spec import Spec
+from embedkit.data.rows import BadRow, Rejects, Row, as_identifier, as_text, identifier, relevance_of, shown, text_of
+
+SPLIT_NAMES: Final = {**{s: s for s in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
+
+
+class Columns(Spec):
+    """Which columns of a pair file hold what. A cell of documents is one text, or a list of texts."""
+
+    query: str = "query"
+    positive: str = "positive"
+    negative: str | None = None  # documents known not to be relevant
+    title: str | None = None  # of the positives
+    query_id: str | None = None  # without ids, equal texts are one query, or one document
+    positive_id: str | None = None
+    negative_id: str | None = None
+    split: str | None = None  # column that says train, dev or test; without it every row is train
+
+
+@dataclass
+class Tables:
+    """A dataset in the making, and where each of its ids was first seen."""
+
+    documents: dict[str, tuple[str, str]] = field(default_factory=dict)  # id -> title, text
+    queries: dict[str, str] = field(default_factory=dict)
+    qrels: dict[str, Qrels] = field(default_factory=dict)
+    document_rows: dict[str, str] = field(default_factory=dict)  # id -> where, rejected rows included
+    query_rows: dict[str, str] = field(default_factory=dict)
+    repeated: int = 0  # judgements that say again what an earlier one said
+
+    def judge(self, split: str, query: str, document: str, relevance: int) -> None:
+        """Note one judgement; a `BadRow` if an earlier one says otherwise."""
+        judged = self.qrels.setdefault(split, {}).setdefault(query, {})
+        earlier = judged.setdefault(document, relevance)
+        if earlier != relevance:
+            raise BadRow(
+                f"query {query!r} and document {document!r} are judged {relevance} here and {earlier} before; "
+                "a pair has one relevance"
+            )
+
+    def dataset(self) -> Dataset:
+        """What was read, in the order it was read."""
+        titles, texts = [t for t, _ in self.documents.values()], [t for _, t in self.documents.values()]
+        qrels = {split: self.qrels[split] for split in SPLITS if self.qrels.get(split)}
+        queries = Queries(list(self.queries), list(self.queries.values()))
+        return Dataset(Corpus(list(self.documents), titles, texts), queries, qrels)
+
+
+def read_documents(tables: Tables, rows: Iterable[Row], rejects: Rejects) -> None:
+    """Corpus rows: `_id` (or `id`), `title`, `text`; one of title and text may be empty or missing."""
+    for row in rows:
+        try:
+            key = _new_id(row, tables.document_rows)
+            title, text = text_of(row.values, "title", default=""), text_of(row.values, "text", default="")
+            if not title.strip() and not text.strip():
+                what = "empty" if "text" in row.values else "missing"
+                raise BadRow(f"text is {what}; a document needs title or text")
+        except BadRow as problem:
+            rejects.add(row, problem)
+        else:
+            tables.documents[key] = (title, text)
+
+
+def read_queries(tables: Tables, rows: Iterable[Row], rejects: Rejects) -> None:
+    """Query rows: `_id` (or `id`) and `text`."""
+    for row in rows:
+        try:
+            key = _new_id(row, tables.query_rows)
+            text = _filled(text_of(row.values, "text"), "text")
+        except BadRow as problem:
+            rejects.add(row, problem)
+        else:
+            tables.queries[key] = text
+
+
+def read_judgements(tables: Tables, split: str, rows: Iterable[Row], rejects: Rejects) -> None:
+    """Qrel rows: `query-id`, `corpus-id`, `score`; both ids must have been read."""
+    for row in rows:
+        try:
+            query, document = identifier(row.values, "query-id"), identifier(row.values, "corpus-id")
+            relevance = relevance_of(row.values.get("score"))
+            _require(query, tables.queries, tables.query_rows, "query", "queries")
+            _require(document, tables.documents, tables.document_rows, "document", "corpus")
+            tables.repeated += document in tables.qrels.get(split, {}).get(query, {})
+            tables.judge(split, query, document, relevance)
+        except BadRow as problem:
+            rejects.add(row, problem)
+
+
+def _new_id(row: Row, seen: dict[str, str]) -> str:
+    key = identifier(row.values, "_id", "id")
+    if key in seen:
+        raise BadRow(f"id {key!r} is already that of {seen[key]}; ids must be unique")
+    seen[key] = row.where
+    return key
+
+
+def _require(key: str, usable: Mapping[str, Any], rows: Mapping[str, str], what: str, where: str) -> None:
+    if key not in usable:
+        found = f"was rejected ({rows[key]})" if key in rows else f"is not in the {where}"
+        raise BadRow(f"{what} {key!r} {found}; a judgement needs both")
+
+
+def read_pair_rows(tables: Tables, split: str, rows: Iterable[Row], columns: Columns, rejects: Rejects) -> None:
+    """Rows of a query with its positives (relevance 1) and negatives (relevance 0)."""
+    for row in rows:
+        try:
+            _read_pair(tables, split, row, columns)
+        except BadRow as problem:
+            rejects.add(row, problem)
+
+
+def _read_pair(tables: Tables, split: str, row: Row, columns: Columns) -> None:
+    values = row.values
+    text = _filled(text_of(values, columns.query), columns.query)
+    query = identifier(values, columns.query_id) if columns.query_id else _id_of(text)
+    split = _split_of(values, columns.split) if columns.split else split
+    positives = _documents_of(values, columns.positive, columns.positive_id, columns.title)
+    if not positives:
+        raise BadRow(f"{columns.positive} is empty; a query needs at least one positive")
+    negatives = _documents_of(values, columns.negative, columns.negative_id) if columns.negative else {}
+    if both := positives.keys() & negatives.keys():
+        raise BadRow(f"document {shown(min(both))} is a positive and a negative of the same query")
+    judged = tables.qrels.get(split, {}).get(query, {})
+    documents = positives | negatives
+    wanted = {key: int(key in positives) for key in documents}
+    if clash := [key for key, relevance in wanted.items() if judged.get(key, relevance) != relevance]:
+        raise BadRow(f"document {shown(clash[0])} is a positive of this query in one row and a negative in another")
+    _same(query, text, tables.queries, tables.query_rows, "query")
+    for key, document in documents.items():
+        _same(key, document, tables.documents, tables.document_rows, "document")
+    tables.queries[query] = text
+    tables.query_rows.setdefault(query, row.where)
+    for key, document in documents.items():
+        tables.documents[key] = document
+        tables.document_rows.setdefault(key, row.where)
+        tables.judge(split, query, key, wanted[key])
+
+
+def _documents_of(
+    values: Mapping[str, Any], column: str, id_column: str | None, title_column: str | None = None
+) -> dict[str, tuple[str, str]]:
+    """id -> (title, text) of the documents in a cell."""
+    if column not in values:
+        raise BadRow(f"has no {column!r}; it has {shown(sorted(values))}")
+    texts = [as_text(text, column) for text in _listed(values[column])]
+    titles = [as_text(t or "", title_column) for t in _listed(values.get(title_column))] if title_column else []
+    titles = titles or [""] * len(texts)
+    ids = [as_identifier(i, id_column) for i in _listed(values.get(id_column))] if id_column else []
+    for what, cells in ((title_column, titles), (id_column, ids)):
+        if what and len(cells) != len(texts):
+            raise BadRow(f"{what} has {len(cells)} entries and {column} {len(texts)}; expected one for each")
+    documents = list(zip(titles, texts, strict=True))
+    for title, text in documents:
+        _filled(title + text, column)
+    keys = ids or [_id_of(f"{title}\0{text}" if title else text) for title, text in documents]
+    return dict(zip(keys, documents, strict=True))
+
+
+def _split_of(values: Mapping[str, Any], column: str) -> str:
+    name = text_of(values, column)
+    if name not in SPLIT_NAMES:
+        raise BadRow(f"{column} is {name!r}; expected one of {', '.join(SPLIT_NAMES)}")
+    return SPLIT_NAMES[name]
+
+
+def _same(key: str, value: Any, known: Mapping[str, Any], rows: Mapping[str, str], what: str) -> None:
+    if known.get(key, value) != value:
+        raise BadRow(f"{what} id {key!r} has another text than in {rows[key]}; one id is one {what}")
+
+
+def _filled(text: str, name: str) -> str:
+    if not text.strip():
+        raise BadRow(f"{name} is empty; expected a text")
+    return text
+
+
+def _listed(cell: Any) -> list[Any]:
+    return [] if cell is None else list(cell) if isinstance(cell, list | tuple) else [cell]
+
+
+def _id_of(text: str) -> str:
+    """An id that depends on the text alone."""
+    return sha256(text.encode()).hexdigest()[:16]

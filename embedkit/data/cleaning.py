@@ -1,0 +1,212 @@
+"""A dataset made fit to train and test on: duplicates merged, a dev or test split held out, splits kept apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from embedkit.core.errors import DataError
+from embedkit.core.progress import Progress, silent
+from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, Queries, document_text
+from embedkit.core.spec import Spec
+from embedkit.data.duplicates import NearDuplicates, normalised
+
+_PROTECTED: Final = {"dev": ("test",), "train": ("test", "dev")}  # a split gives way to those
+
+
+class HoldOut(Spec):
+    """A share of the training queries that becomes another split."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A document or query that another one stands for, or that must not be in its split."""
+
+    role: Literal["document", "query"]
+    removed: str
+    kept: str
+    why: Literal["exact", "near"]
+    similarity: float
+    split: str = ""  # of a removed query
+    kept_split: str = ""  # of the query it is too close to
+
+
+@dataclass
+class Cleaned:
+    """A cleaned dataset and what cleaning did."""
+
+    dataset: Dataset
+    merged: list[Removed] = field(default_factory=list)
+    leaks: list[Removed] = field(default_factory=list)
+    unjudged: int = 0  # queries that no split judges, left out
+
+
+def clean(
+    dataset: Dataset,
+    *,
+    exact: bool = True,
+    near: float | None = 0.9,
+    hold_out: Mapping[str, HoldOut] | None = None,
+    progress: Progress = silent,
+) -> Cleaned:
+    """Merge duplicates, hold splits out, and remove from each split what another must not see.
+
+    - A document whose title and text equal an earlier one's (or nearly: `near`) goes; its judgements become those of
+      the one that stays. The higher relevance wins.
+    - Queries of one split with equal texts become the first of them.
+    - `hold_out` splits are drawn from train, query by query.
+    - A train query equal or near to a dev or test query goes with all its pairs, and so does a dev query equal or near
+      to a test query.
+    """
+    judged = {query for qrels in dataset.qrels.values() for query in qrels}
+    result = Cleaned(dataset, unjudged=sum(query not in judged for query in dataset.queries.ids))
+    if exact or near is not None:
+        _merge_documents(result, exact, near, progress)
+    if exact:
+        _merge_queries(result)
+    for split, spec in sorted((hold_out or {}).items(), reverse=True):  # test before dev
+        _hold_out(result, split, spec)
+    _drop_leaks(result, near, progress)
+    _leave_judged(result)
+    return result
+
+
+def _merge_documents(result: Cleaned, exact: bool, near: float | None, progress: Progress) -> None:
+    corpus = result.dataset.corpus
+    merged = _equal_documents(corpus) if exact else []
+    gone = {r.removed for r in merged}
+    if near is not None:
+        merged += _near_documents(corpus, [i for i, key in enumerate(corpus.ids) if key not in gone], near, progress)
+    stays = {r.removed: r.kept for r in merged}
+    merged = [
+        replace(r, kept=stays.get(r.kept, r.kept)) for r in merged
+    ]  # what an exact one equals may be near another
+    stays = {r.removed: r.kept for r in merged}
+    keep = [i for i, key in enumerate(corpus.ids) if key not in stays]
+    columns = (corpus.ids, corpus.titles, corpus.texts)
+    qrels = {split: _repointed(judged, stays) for split, judged in result.dataset.qrels.items()}
+    corpus = Corpus(*([column[i] for i in keep] for column in columns))
+    result.dataset = replace(result.dataset, corpus=corpus, qrels=qrels)
+    result.merged += merged
+
+
+def _equal_documents(corpus: Corpus) -> list[Removed]:
+    """Documents whose text an earlier one has."""
+    first: dict[str, str] = {}
+    pairs = zip(corpus.ids, corpus.full_texts(), strict=True)
+    found = ((key, first.setdefault(normalised(text), key)) for key, text in pairs)
+    return [Removed("document", key, kept, "exact", 1.0) for key, kept in found if key != kept]
+
+
+def _near_documents(corpus: Corpus, rows: Sequence[int], near: float, progress: Progress) -> list[Removed]:
+    """Of the documents in `rows`, those that are near an earlier one that stays."""
+    index = NearDuplicates(near)
+    removed = []
+    with progress("finding near duplicates", len(rows)) as advance:
+        for i in rows:
+            sketch = index.sketch(document_text(corpus.titles[i], corpus.texts[i]))
+            if match := index.match(sketch):
+                kept = corpus.ids[match.key]
+                removed.append(Removed("document", corpus.ids[i], kept, "near", match.similarity))
+            else:
+                index.add(i, sketch)
+            advance(1)
+    return removed
+
+
+def _repointed(qrels: Qrels, stays: Mapping[str, str]) -> Qrels:
+    result: Qrels = {}
+    for query, judged in qrels.items():
+        merged = result.setdefault(query, {})
+        for document, relevance in judged.items():
+            kept = stays.get(document, document)
+            merged[kept] = max(relevance, merged.get(kept, relevance))
+    return result
+
+
+def _merge_queries(result: Cleaned) -> None:
+    texts = _texts(result.dataset)
+    qrels = {}
+    for split, judged in result.dataset.qrels.items():
+        first: dict[str, str] = {}
+        merged: Qrels = {}
+        for query, documents in judged.items():
+            kept = first.setdefault(normalised(texts[query]), query)
+            row = merged.setdefault(kept, {})
+            for document, relevance in documents.items():
+                row[document] = max(relevance, row.get(document, relevance))
+            if kept != query:
+                result.merged.append(Removed("query", query, kept, "exact", 1.0, split, split))
+        qrels[split] = merged
+    result.dataset = replace(result.dataset, qrels=qrels)
+
+
+def _hold_out(result: Cleaned, split: str, spec: HoldOut) -> None:
+    qrels = dict(result.dataset.qrels)
+    if split in qrels:
+        raise DataError(f"{split}: the source has a {split} split of its own; take `{split}` out of the recipe")
+    train = list(qrels.get("train", {}))
+    count = max(1, round(spec.share * len(train)))
+    if count >= len(train):
+        raise DataError(f"{split}: train has {len(train)} queries; holding {count} out would leave none to train on")
+    drawn = np.random.default_rng(spec.seed).choice(len(train), size=count, replace=False)
+    taken = {train[i] for i in drawn}
+    qrels[split] = {q: d for q, d in qrels["train"].items() if q in taken}
+    qrels["train"] = {q: d for q, d in qrels["train"].items() if q not in taken}
+    result.dataset = replace(result.dataset, qrels={s: qrels[s] for s in SPLITS if s in qrels})
+
+
+def _drop_leaks(result: Cleaned, near: float | None, progress: Progress) -> None:
+    texts = _texts(result.dataset)
+    qrels = dict(result.dataset.qrels)
+    for split, others in _PROTECTED.items():
+        held = _HeldOut([(q, other, texts[q]) for other in others for q in qrels.get(other, {})], near)
+        kept: Qrels = {}
+        with progress(f"keeping {split} apart", len(qrels.get(split, {}))) as advance:
+            for query, documents in qrels.get(split, {}).items():
+                if leak := held.find(query, split, texts[query]):
+                    result.leaks.append(leak)
+                else:
+                    kept[query] = documents
+                advance(1)
+        qrels[split] = kept
+    result.dataset = replace(result.dataset, qrels={s: qrels[s] for s in SPLITS if qrels.get(s)})
+
+
+class _HeldOut:
+    """Queries that no other split may have."""
+
+    def __init__(self, queries: Sequence[tuple[str, str, str]], near: float | None) -> None:
+        self.queries = queries  # query_id, split, text
+        self.equal: dict[str, int] = {}
+        self.index = NearDuplicates(near) if near is not None and queries else None
+        for i, (_, _, text) in enumerate(queries):
+            self.equal.setdefault(normalised(text), i)
+            if self.index is not None:
+                self.index.add(i, self.index.sketch(text))
+
+    def find(self, query: str, split: str, text: str) -> Removed | None:
+        """The leak, if `text` equals a held-out query or is near one."""
+        if (same := self.equal.get(normalised(text))) is not None:
+            return Removed("query", query, self.queries[same][0], "exact", 1.0, split, self.queries[same][1])
+        if self.index is not None and (match := self.index.match(self.index.sketch(text))):
+            kept, other, _ = self.queries[match.key]
+            return Removed("query", query, kept, "near", match.similarity, split, other)
+        return None
+
+
+def _leave_judged(result: Cleaned) -> None:
+    queries = result.dataset.queries
+    judged = {query for qrels in result.dataset.qrels.values() for query in qrels}
+    rows = [i for i, key in enumerate(queries.ids) if key in judged]
+    kept = Queries([queries.ids[i] for i in rows], [queries.texts[i] for i in rows])
+    result.dataset = replace(result.dataset, queries=kept)
+
+
+def _texts(dataset: Dataset) -> dict[str, str]:
+    return dict(zip(dataset.queries.ids, dataset.queries.texts, strict=True))

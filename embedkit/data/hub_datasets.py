@@ -1,0 +1,38 @@
+"""The edge to the datasets library: hub data sets at a pinned commit. It runs no code of theirs."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets.exceptions import DatasetsError
+from datasets.utils import are_progress_bars_disabled
+
+from embedkit.core.errors import DataError
+from embedkit.data.rows import Row
+
+
+def read_config(name: str, revision: str | None, config: str | None, work: Path) -> Mapping[str, Iterator[Row]]:
+    """Split -> rows of one config of a hub data set, or of a folder in the same layout. Unpacked under `work`."""
+    shown = are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        found = datasets.load_dataset(name, config, revision=revision, cache_dir=str(work / "datasets"))
+    except (OSError, ValueError, DatasetsError) as error:
+        where = f"config {config!r}" if config else "the data set"
+        raise DataError(f"{name}: {where} cannot be loaded: {_first_line(error)}") from None
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()
+    label = f"{config}/" if config else ""
+    return {str(split): _rows(found[split], f"{label}{split}") for split in found}
+
+
+def _rows(table: Any, label: str) -> Iterator[Row]:
+    for number, values in enumerate(table, start=1):
+        yield Row(f"{label} row {number}", values)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

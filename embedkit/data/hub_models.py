@@ -1,0 +1,23 @@
+"""The edge to the Hugging Face hub for models: the safe files of one commit."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from huggingface_hub import snapshot_download
+
+from embedkit.core.errors import ModelError
+
+_FILES: Final = ["*.safetensors", "*.json", "*.txt", "*.model", "README.md"]
+_NEVER: Final = ["onnx/*", "openvino/*", "*.bin", "*.pt", "*.py"]
+
+
+def fetch_model(name: str, revision: str) -> Path:
+    """The local folder of a hub model's safe files at a commit."""
+    try:
+        folder = snapshot_download(name, revision=revision, allow_patterns=_FILES, ignore_patterns=_NEVER)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
+        raise ModelError(f"{name} at {revision}: cannot be fetched from the hub{offline}: {reason[0]}") from None
+    return Path(folder)

@@ -1,0 +1,48 @@
+"""What the data stage reports of reading and cleaning."""
+
+from collections import Counter
+from typing import Any
+
+from embedkit.core.records import SPLITS
+from embedkit.data.cleaning import Cleaned
+from embedkit.data.rows import Rejects
+
+
+def data_stats(cleaned: Cleaned, rejects: Rejects, repeated: int) -> dict[str, Any]:
+    """The contents of stats.json."""
+    dataset = cleaned.dataset
+    merged = Counter((r.role, r.why) for r in cleaned.merged)
+    leaks = Counter((r.split, r.kept_split, r.why) for r in cleaned.leaks)
+    splits = {
+        split: {"queries": len(qrels), "judgements": sum(map(len, qrels.values()))}
+        for split, qrels in dataset.qrels.items()
+    }
+    counts = {
+        "documents": len(dataset.corpus),
+        "queries": len(dataset.queries),
+        **{f"{split}_{what}": n for split, found in splits.items() for what, n in found.items()},
+        "exact_duplicate_documents": merged["document", "exact"],
+        "near_duplicate_documents": merged["document", "near"],
+        "duplicate_queries": merged["query", "exact"],
+        "leaked_queries": len(cleaned.leaks),
+        "unjudged_queries": cleaned.unjudged,
+        "repeated_judgements": repeated,
+        "rejected_rows": len(rejects.rows),
+    }
+    found = ", ".join(f"{n['queries']} {split} queries" for split, n in splits.items())
+    summary = [
+        f"{len(dataset.corpus)} documents; {found}",
+        f"removed: {counts['exact_duplicate_documents']} exact and {counts['near_duplicate_documents']} near duplicate "
+        f"documents, {counts['duplicate_queries']} duplicate queries, {len(cleaned.leaks)} queries that another split "
+        "has too",
+    ]
+    warnings = [f"{len(rejects.rows)} bad rows were dropped; see rejects.jsonl"] if rejects.rows else []
+    warnings += [f"there is no {split} split" for split in SPLITS if split not in splits]
+    return {
+        "summary": summary + warnings[: bool(rejects.rows)],
+        "counts": counts,
+        "warnings": warnings,
+        "splits": splits,
+        "leaks": [{"from": s, "also_in": o, "why": w, "queries": n} for (s, o, w), n in sorted(leaks.items())],
+        "rejects": [{"where": r["where"], "problem": r["problem"]} for r in rejects.rows[:20]],
+    }
