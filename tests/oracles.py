@@ -78,3 +78,27 @@ def softmax(values: list[float]) -> list[float]:
 def dot(a: list[float], b: list[float]) -> float:
     """Inner product."""
     return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def slerp_by_hand(first: list[float], second: list[float], t: float) -> list[float]:
+    """Spherical interpolation of two vectors that are not parallel, their lengths kept."""
+    cosine = dot(first, second) / math.sqrt(dot(first, first) * dot(second, second))
+    angle = math.acos(cosine)
+    left, right = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+    return [left * a + right * b for a, b in zip(first, second, strict=True)]
+
+
+def ties_by_hand(deltas: list[list[float]], density: float) -> list[float]:
+    """Trim, elect sign, disjoint mean, entry by entry."""
+    width = len(deltas[0])
+    trimmed = []
+    for delta in deltas:
+        by_size = sorted(range(width), key=lambda i: (-abs(delta[i]), i))
+        kept = by_size[: max(1, round(density * width))]
+        trimmed.append([delta[i] if i in kept else 0.0 for i in range(width)])
+    merged = []
+    for column in zip(*trimmed, strict=True):
+        sign = 1 if sum(column) >= 0 else -1
+        agreeing = [value for value in column if value * sign > 0]
+        merged.append(sum(agreeing) / len(agreeing) if agreeing else 0.0)
+    return merged

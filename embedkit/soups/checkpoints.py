@@ -87,16 +87,12 @@ def check_agreement(members: Sequence[Checkpoint], base: Checkpoint | None = Non
     settings, tokenizers and prompts of the members must be the same. A base needs the same tensors only.
     """
     first, *others = members
-    expected = _settings(first)
-    problems: list[str] = []
-    for other in others:
-        problems += _tensor_differences(first, other, extra_is_wrong=True)
-        found = _settings(other)
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                problems.append(_differs(first, other, name, _short(expected.get(name)), _short(found.get(name))))
+    problems = [line for other in others for line in _tensor_differences(first, other, strict=True)]
     if base is not None:
-        problems += _tensor_differences(first, base, extra_is_wrong=False)
+        problems += _tensor_differences(first, base, strict=False)
+    if not problems:  # a model with wrong tensors cannot be loaded to ask for its settings
+        expected = _settings(first)
+        problems = [line for other in others for line in _setting_differences(first, expected, other)]
     if problems:
         raise ModelError(*first_few(problems))
 
@@ -160,21 +156,28 @@ def _bytes(tensor: Tensor) -> bytes:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _tensor_differences(first: Checkpoint, other: Checkpoint, *, extra_is_wrong: bool) -> Iterator[str]:
+def _tensor_differences(first: Checkpoint, other: Checkpoint, *, strict: bool) -> Iterator[str]:
     for name, entry in first.tensors.items():
         found = other.tensors.get(name)
         if found is None:
             if not entry.is_buffer:
                 yield _differs(first, other, name, f"{entry.dtype} {list(entry.shape)}", "none")
-        elif entry.shape != found.shape or (entry.dtype != found.dtype and extra_is_wrong):
+        elif entry.shape != found.shape or (entry.dtype != found.dtype and strict):
             has = f"{found.dtype} {list(found.shape)}"
             yield _differs(first, other, name, f"{entry.dtype} {list(entry.shape)}", has)
         elif entry.is_buffer and not torch.equal(first.read(name), other.read(name)):
             yield f"{first.label} and {other.label}: the integer buffer {name} differs; such buffers cannot be merged"
-    if extra_is_wrong:
-        for name in other.tensors.keys() - first.tensors.keys():
+    if strict:
+        for name in sorted(other.tensors.keys() - first.tensors.keys()):
             if not other.tensors[name].is_buffer:
                 yield _differs(first, other, name, "none", f"{other.tensors[name].dtype}")
+
+
+def _setting_differences(first: Checkpoint, expected: Mapping[str, Any], other: Checkpoint) -> Iterator[str]:
+    found = _settings(other)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            yield _differs(first, other, name, _short(expected.get(name)), _short(found.get(name)))
 
 
 def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
