@@ -22,7 +22,7 @@ class Greedy(Spec):
     kind: Literal["greedy"] = "greedy"
     data: DatasetRef
     split: Literal["train", "dev", "test"] = "dev"
-    metric: Annotated[str, Field(pattern=r"^(ndcg|mrr|map|recall)@[1-9][0-9]*$")] = "ndcg@10"
+    metric: Annotated[str, Field(pattern=r"^(ndcg|mrr|map|recall)@([1-9][0-9]{0,2}|1000)$")] = "ndcg@10"
 
 
 @dataclass(frozen=True)

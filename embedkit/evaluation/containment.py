@@ -1,0 +1,33 @@
+"""What mteb does to the process stays with mteb."""
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Undo the seeding of global generators, which mteb does on import and in every task; hide bars and log messages.
+
+    Import mteb inside.
+    """
+    import datasets
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    logger, hidden = logging.getLogger("mteb"), datasets.are_progress_bars_disabled()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if not hidden:
+            datasets.enable_progress_bars()
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])

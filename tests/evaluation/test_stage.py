@@ -1,0 +1,169 @@
+"""The evaluate stage on tiny models."""
+
+import json
+import shutil
+from typing import ClassVar
+
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from embedkit.core.errors import DataError, StageError
+from embedkit.core.estimate import Size
+from embedkit.core.scores import read_per_query, read_scores
+from embedkit.core.stage import Artifact, Stage
+from embedkit.core.stats import read_stats
+from embedkit.core.store import digests
+from embedkit.evaluation.stage import Evaluate, EvaluateOne
+from embedkit.evaluation.task import LocalTask
+from embedkit.plan import plan
+
+TASK = LocalTask(data="data")
+METRICS = ("ndcg@10", "mrr@10", "recall@100", "map@100")
+
+
+@pytest.fixture
+def inputs(tiny_model, other_tiny_model, tiny_dataset):
+    """Recipe name -> artifact."""
+    return {"x": Artifact("a" * 64, tiny_model), "y": Artifact("b" * 64, other_tiny_model), "data": tiny_dataset}
+
+
+def run(stage, inputs, out, context):
+    """Run the parts, then the stage."""
+    made = dict(inputs)
+    for number, (name, part) in enumerate(stage.parts().items()):
+        folder = out.with_name(f"{out.name}-part-{number}")
+        run(part, inputs, folder, context)
+        made[name] = Artifact(f"{number}" * 64, folder)
+    out.mkdir()
+    stage.run(made, out, context)
+    return out
+
+
+def test_scores_of_two_models(inputs, tmp_path, context, capsys):
+    stage = Evaluate(models=("y", "x"), tasks={"tiny": TASK})
+    out = run(stage, inputs, tmp_path / "out", context)
+    first, second = read_scores(out)
+    assert (first.key, second.key) == ("b" * 64, "a" * 64)
+    assert tuple(first.tasks["tiny"].metrics) == METRICS
+    assert first.tasks["tiny"].queries == 24
+    per_query = read_per_query(out)
+    assert list(per_query) == [("b" * 64, "tiny"), ("a" * 64, "tiny")]
+    for model in (first, second):
+        values = per_query[model.key, "tiny"].values()
+        for metric, mean in model.tasks["tiny"].metrics.items():
+            assert sum(v[metric] for v in values) / 24 == pytest.approx(mean)
+    assert read_stats(out)["counts"] == {"models": 2, "tasks": 1}
+    assert read_stats(out)["summary"][0].startswith("tiny: ndcg@10 0.")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Standardizing" not in captured.err
+
+
+def test_a_part_keeps_mtebs_scores_and_the_run(inputs, tmp_path, context):
+    out = run(EvaluateOne(model="x", task=TASK), inputs, tmp_path / "out", context)
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["queries"] == 24
+    assert scores["mteb"]["ndcg_at_10"] == pytest.approx(scores["metrics"]["ndcg@10"], abs=1e-5)
+    assert set(map(type, scores["mteb"].values())) <= {float, type(None)}
+    rows = pq.read_table(out / "run.parquet").to_pylist()
+    assert len(rows) == 24 * 60
+    assert all(a["score"] >= b["score"] for a, b in zip(rows, rows[1:], strict=False) if a["query_id"] == b["query_id"])
+    assert read_stats(out)["counts"] == {"queries": 24, "documents": 60, "queries_without_positives": 0}
+
+
+def test_the_same_evaluation_has_the_same_bytes_and_no_names(inputs, tmp_path, context):
+    stage = EvaluateOne(model="x", task=TASK)
+    first, second = (run(stage, inputs, tmp_path / name, context) for name in ("one", "two"))
+    assert digests(first) == digests(second)
+    assert "mteb_version" not in (first / "scores.json").read_text()
+
+
+class Made(Stage):
+    """A stage that makes something out of nothing."""
+
+    kind: str = "made"
+    number: int = 0
+
+    def run(self, inputs, out, context):
+        """Never run."""
+        raise AssertionError
+
+
+class Model(Made):
+    produces: ClassVar[str] = "model"
+
+
+class Data(Made):
+    produces: ClassVar[str] = "dataset"
+
+
+def keys_of(stages):
+    """Part or stage -> key, of the evaluation."""
+    return {step.name: step.key for step in plan(stages) if step.stage.kind.startswith("evaluate")}
+
+
+def test_adding_or_renaming_a_model_evaluates_only_what_is_new():
+    stages = {"data": Data(), "x": Model(number=1), "y": Model(number=2)}
+    before = keys_of(stages | {"scores": Evaluate(models=("x",), tasks={"t": TASK})})
+    more = keys_of(stages | {"scores": Evaluate(models=("y", "x"), tasks={"t": TASK})})
+    assert more["scores/x/t"] == before["scores/x/t"] != more["scores/y/t"]
+    assert more["scores"] != before["scores"]
+    renamed = {"data": Data(), "z": Model(number=1), "all": Evaluate(models=("z",), tasks={"u": TASK})}
+    assert keys_of(renamed)["all/z/u"] == before["scores/x/t"]
+
+
+def test_tasks_are_listed_by_name_whatever_their_order_in_the_recipe(inputs, tmp_path, context):
+    dev = LocalTask(data="data", split="dev")
+    first = run(Evaluate(models=("x",), tasks={"b": TASK, "a": dev}), inputs, tmp_path / "one", context)
+    second = run(Evaluate(models=("x",), tasks={"a": dev, "b": TASK}), inputs, tmp_path / "two", context)
+    assert digests(first) == digests(second)
+    assert list(read_scores(first)[0].tasks) == ["a", "b"]
+
+
+def test_a_split_without_queries_is_a_data_error(inputs, tmp_path, context):
+    data = shutil.copytree(inputs["data"].path, tmp_path / "data")
+    (data / "qrels" / "test.parquet").unlink()
+    with pytest.raises(DataError, match="data: has no 'test' queries to evaluate on; it has"):
+        run(EvaluateOne(model="x", task=TASK), inputs | {"data": Artifact("c", data)}, tmp_path / "out", context)
+
+
+def test_scores_that_differ_from_mtebs_are_not_reported(inputs, tmp_path, context, monkeypatch):
+    monkeypatch.setattr("embedkit.measures.ranking.mean_scores", lambda _: dict.fromkeys(METRICS, 0.99))
+    with pytest.raises(StageError, match="they must agree, so neither is reported"):
+        run(EvaluateOne(model="x", task=TASK), inputs, tmp_path / "out", context)
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_task_is_local_unless_it_says_otherwise():
+    stage = Evaluate.model_validate_json('{"models": ["x"], "tasks": {"t": {"data": "d"}}}', strict=True)
+    assert stage.tasks["t"] == LocalTask(kind="local", data="d", split="test")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"models": ()},
+        {"models": ("x", "x")},
+        {"tasks": {}},
+        {"tasks": {"a/b": TASK}},
+        {"tasks": {"t": {"data": "d", "split": "validation"}}},
+        {"metrics": ()},
+        {"metrics": ("ndcg@10", "ndcg@10")},
+        {"metrics": ("accuracy@1",)},
+        {"metrics": ("recall@1001",)},
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused(changes):
+    with pytest.raises(ValidationError):
+        Evaluate(**{"models": ("x",), "tasks": {"t": TASK}} | changes)
+
+
+def test_estimates_are_of_the_input_sizes():
+    model = Size(active_parameters=500, dimensions=8, max_tokens=32)
+    data = Size(documents=100, held_out={"test": 10}, document_tokens=50, query_tokens=5)
+    estimate = EvaluateOne(model="x", task=TASK).estimate({"x": model, "data": data})
+    assert (estimate.rows, estimate.tokens) == (110, 100 * 32 + 10 * 5)
+    assert estimate.flops == 2 * 500 * estimate.tokens + 2 * 10 * 100 * 8
+    assert Evaluate(models=("x",), tasks={"t": TASK}).estimate({}).flops == 0
