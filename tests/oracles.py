@@ -59,14 +59,16 @@ def entropy_by_hand(targets: list[list[float]], teacher_temperature: float) -> f
 
 
 def margin_mse_by_hand(scores: list[list[float]], targets: list[list[float]], positives: list[int]) -> float:
-    """Mean squared error of margins; the first `positives[i]` entries of list i are its positives."""
-    errors = [
-        ((score[p] - score[n]) - (target[p] - target[n])) ** 2
-        for score, target, count in zip(scores, targets, positives, strict=True)
-        for p in range(count)
-        for n in range(count, len(score))
-    ]
-    return sum(errors) / len(errors) if errors else 0.0
+    """Mean over queries of the mean squared error of margins; list i begins with its `positives[i]` positives."""
+    total = 0.0
+    for score, target, count in zip(scores, targets, positives, strict=True):
+        errors = [
+            ((score[p] - score[n]) - (target[p] - target[n])) ** 2
+            for p in range(count)
+            for n in range(count, len(score))
+        ]
+        total += sum(errors) / len(errors) if errors else 0.0
+    return total / len(scores)
 
 
 def softmax(values: list[float]) -> list[float]:
@@ -102,3 +104,16 @@ def ties_by_hand(deltas: list[list[float]], density: float) -> list[float]:
         agreeing = [value for value in column if value * sign > 0]
         merged.append(sum(agreeing) / len(agreeing) if agreeing else 0.0)
     return merged
+
+
+def jaccard_by_hand(a: list[str], b: list[str], words: int) -> float:
+    """Shared over all runs of `words` words; a shorter text is one run."""
+    runs = []
+    for text in (a, b):
+        found = set()
+        for i in range(len(text)):
+            if i == 0 or i + words <= len(text):
+                found.add(tuple(text[i : i + words]))
+        runs.append(found)
+    union = len(runs[0] | runs[1])
+    return len(runs[0] & runs[1]) / union if union else 0.0

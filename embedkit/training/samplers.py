@@ -1,0 +1,117 @@
+"""Which rows make up each batch."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+
+from embedkit.core.errors import DataError
+from embedkit.training.examples import Examples
+
+
+class Draw(NamedTuple):
+    """A row in a batch. `turn` counts the passes over the data: a row may show other documents in each."""
+
+    row: int
+    turn: int
+
+
+class Batches:
+    """The batches of a whole training run by step, the same for the same seed.
+
+    No batch has a query text twice, or a positive that is known to be relevant to another of its queries. What does
+    not fit waits for the next batch, across the ends of passes, so that every batch is full and no row is lost; only
+    where one whole pass has too few rows that go together is a batch smaller. Hard negatives may be relevant to
+    another query of the batch; losses mask those.
+    """
+
+    def __init__(self, examples: Examples, *, batch_size: int, steps: int, seed: int) -> None:
+        distinct = len({row.query for row in examples.rows})
+        if distinct < batch_size:
+            raise DataError(
+                f"pairs: {distinct} distinct training queries cannot fill a batch of {batch_size}; "
+                "lower batch_size or bring more pairs"
+            )
+        self.examples = examples
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self._last: list[Draw] = []
+        self._restart()
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> list[Draw]:
+        if not 0 <= step < self.steps:
+            raise IndexError(step)
+        if step < self._made - 1:
+            self._restart()
+        while self._made <= step:
+            self._last = next(self._batches)
+            self._made += 1
+        return self._last
+
+    def short(self) -> int:
+        """How many batches are smaller than `batch_size`."""
+        return sum(len(self[step]) < self.batch_size for step in range(self.steps))
+
+    def _restart(self) -> None:
+        self._batches = self._generate()
+        self._made = 0
+
+    def _generate(self) -> Iterator[list[Draw]]:
+        stream = self._stream()
+        waiting: dict[int, Draw] = {}
+        while True:
+            batch = _Builder(self.examples, self.batch_size)
+            for draw in list(waiting.values()):
+                if batch.full:
+                    break
+                if batch.add(draw):
+                    del waiting[draw.row]
+            for _ in range(len(self.examples.rows)):
+                if batch.full:
+                    break
+                draw = next(stream)
+                if draw.row not in waiting and not batch.add(draw):
+                    waiting[draw.row] = draw
+            yield batch.draws
+
+    def _stream(self) -> Iterator[Draw]:
+        """Every row once a turn, shuffled anew each turn."""
+        for turn in count():
+            order = np.random.default_rng([self.seed, turn]).permutation(len(self.examples.rows))
+            yield from (Draw(row, turn) for row in order.tolist())
+
+
+class _Builder:
+    """A batch that takes only rows that go with those it has."""
+
+    def __init__(self, examples: Examples, size: int) -> None:
+        self.draws: list[Draw] = []
+        self._rows, self._known_of, self._size = examples.rows, examples.known, size
+        self._queries: set[int] = set()
+        self._positives: set[int] = set()
+        self._known: set[int] = set()
+
+    @property
+    def full(self) -> bool:
+        return len(self.draws) >= self._size
+
+    def add(self, draw: Draw) -> bool:
+        """Take the row unless it conflicts; whether it was taken."""
+        row = self._rows[draw.row]
+        known = self._known_of[row.query]
+        if (
+            row.query in self._queries
+            or not self._known.isdisjoint(row.positives)
+            or not known.isdisjoint(self._positives)
+        ):
+            return False
+        self.draws.append(draw)
+        self._queries.add(row.query)
+        self._positives.update(row.positives)
+        self._known.update(known)
+        return True
