@@ -1,6 +1,8 @@
 """mteb on our data and vectors: equal to mteb on its own, and free of its identity trap."""
 
+import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -46,6 +48,16 @@ def test_scores_are_those_of_mteb_with_a_plainly_loaded_model(tiny_model, datase
     assert 0.05 < scores["main_score"] < 1
     assert run.keys() == dataset.qrels["test"].keys()
     assert all(len(documents) == len(dataset.corpus) for documents in run.values())
+
+
+def test_prompts_and_similarity_are_the_models_own(tiny_model, dataset, tmp_path, context):
+    model = shutil.copytree(tiny_model, tmp_path / "prompted")
+    config = json.loads((model / "config_sentence_transformers.json").read_text())
+    config |= {"prompts": {"query": "list log ", "document": "memory "}, "similarity_fn_name": "dot"}
+    (model / "config_sentence_transformers.json").write_text(json.dumps(config))
+    task = DatasetTask(dataset, "test", "r")
+    scores, _ = evaluate(encoder_of(model, dataset, context), task, tmp_path / "predictions")
+    assert scores["main_score"] == mteb_alone(model, task) != mteb_alone(tiny_model, task)
 
 
 def test_per_query_scores_average_to_those_of_mteb(tiny_model, dataset, tmp_path, context):
