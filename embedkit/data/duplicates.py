@@ -115,7 +115,7 @@ def bands(threshold: float) -> tuple[int, int]:
 
     A pair of similarity s shares a band with probability 1 - (1 - s^r)^b.
     """
-    for rows in range(_PERMUTATIONS, 1, -1):
+    for rows in range(_PERMUTATIONS // 2, 1, -1):  # at least two bands
         count = _PERMUTATIONS // rows
         if (1 - threshold**rows) ** count <= _MISSED:
             return count, rows

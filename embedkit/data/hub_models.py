@@ -8,7 +8,7 @@ from huggingface_hub import snapshot_download
 
 from embedkit.core.errors import ModelError
 
-_FILES: Final = ["*.safetensors", "*.json", "*.txt", "*.model", "README.md"]
+_FILES: Final = ["*.safetensors", "*.json", "*.txt", "*.model"]
 _NEVER: Final = ["onnx/*", "openvino/*", "*.bin", "*.pt", "*.py"]
 
 
