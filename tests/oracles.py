@@ -117,3 +117,32 @@ def jaccard_by_hand(a: list[str], b: list[str], words: int) -> float:
         runs.append(found)
     union = len(runs[0] | runs[1])
     return len(runs[0] & runs[1]) / union if union else 0.0
+
+
+def percent_of_positive_by_hand(scores: list[float], positives: list[float], ratio: float) -> list[bool]:
+    """Which candidates TopK-PercPos keeps, the margin taken on the lowest positive's magnitude."""
+    lowest = positives[0]
+    for positive in positives:
+        lowest = positive if positive < lowest else lowest
+    threshold = ratio * lowest if lowest >= 0 else lowest - (1 - ratio) * -lowest
+    return [not math.isnan(score) and score <= threshold for score in scores]
+
+
+def bm25_by_hand(query: list[str], document: list[str], corpus: list[list[str]], k1: float, b: float) -> float:
+    """Lucene's BM25 of one document."""
+    average = sum(len(other) for other in corpus) / len(corpus)
+    total = 0.0
+    for word in query:
+        having = sum(word in other for other in corpus)
+        idf = math.log(1 + (len(corpus) - having + 0.5) / (having + 0.5))
+        frequency = document.count(word)
+        if frequency:
+            total += idf * frequency / (frequency + k1 * (1 - b + b * len(document) / average))
+    return total
+
+
+def z_scores_by_hand(scores: list[float]) -> list[float]:
+    """Distance from the mean in standard deviations (of the population); zeros if nothing varies."""
+    mean = sum(scores) / len(scores)
+    deviation = math.sqrt(sum((s - mean) ** 2 for s in scores) / len(scores))
+    return [(s - mean) / deviation if max(scores) - min(scores) > 1e-6 else 0.0 for s in scores]

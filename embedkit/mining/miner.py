@@ -1,0 +1,144 @@
+"""Mining proper: candidates and filters in, negatives and the reason for every other candidate out. Pure NumPy."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
+
+from embedkit.core.errors import DataError
+from embedkit.core.spec import Spec
+from embedkit.mining.filters import NONE, Candidates, Filter, Mask, Rows
+
+Reasons = NDArray[np.int8]
+EMPTY, CHOSEN, SPARE = 0, 1, 2  # reasons that are not drops: no candidate, a negative, passed but not needed
+
+
+class Top(Spec):
+    """The best candidates that pass."""
+
+    kind: Literal["top"] = "top"
+
+
+class Random(Spec):
+    """A random choice among the candidates that pass, each as likely.
+
+    Drawn for each query by itself, from the seed and the query's id: other queries, added or removed, change nothing.
+    """
+
+    kind: Literal["random"] = "random"
+    seed: NonNegativeInt
+
+
+AnySampling = Annotated[Top | Random, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What became of Q queries' candidates."""
+
+    columns: Rows  # (Q, count) columns of the candidates, best first; -1 where too few passed
+    reasons: Reasons  # (Q, K) places in `names`
+    names: tuple[str, ...]  # "" (no candidate), "chosen", "spare", then the reasons for dropping, in the order applied
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> candidates dropped for it. Each is counted once, under the first reason that applies."""
+        counts = np.bincount(self.reasons.ravel(), minlength=len(self.names))
+        return {name: int(count) for name, count in list(zip(self.names, counts, strict=True))[SPARE + 1 :]}
+
+    def count(self, reason: int) -> int:
+        """Candidates with this reason."""
+        return int(np.count_nonzero(self.reasons == reason))
+
+
+def choose_negatives(
+    candidates: Candidates, filters: Sequence[Filter], *, count: int, sampling: Top | Random | None = None
+) -> Choice:
+    """Up to `count` negatives a query among its eligible candidates that pass every filter.
+
+    Where fewer pass, fewer are chosen: nothing is ever filled in. The order is the candidates', best first, whatever
+    the sampling. Raises `DataError` if a filter returns something that is not a (Q, K) mask.
+    """
+    names = ["", "chosen", "spare"]
+    reasons = np.where(candidates.rows == NONE, EMPTY, SPARE).astype(np.int8)
+    masks = [(reason, ~excluded) for reason, excluded in candidates.excluded.items()]
+    masks += [(f.kind, _checked(f, candidates)) for f in filters]
+    for name, passes in masks:
+        reasons[(reasons == SPARE) & ~passes] = len(names)
+        names.append(_distinct(name, names))
+    chosen = _sample(reasons == SPARE, candidates.query_ids, count, sampling or Top())
+    reasons[chosen] = CHOSEN
+    return Choice(_columns(chosen, count), reasons, tuple(names))
+
+
+def best(candidates: Candidates, top_k: int) -> Candidates:
+    """The best `top_k` eligible candidates of each query, and the excluded ones that stand among them."""
+    before: Rows = np.cumsum(candidates.eligible, axis=1) - candidates.eligible
+    kept = (before < top_k) & (candidates.rows != NONE)
+    width = int(kept.sum(axis=1).max(initial=0))
+    return Candidates(
+        query_ids=candidates.query_ids,
+        rows=np.where(kept, candidates.rows, NONE)[:, :width],
+        scores={name: scores[:, :width] for name, scores in candidates.scores.items()},
+        positives=candidates.positives,
+        excluded={reason: (mask & kept)[:, :width] for reason, mask in candidates.excluded.items()},
+    )
+
+
+def find_rows(rows: Rows, wanted: Sequence[NDArray[np.int64]]) -> Mask:
+    """(Q, K), True where `rows[q, k]` is one of `wanted[q]`. Rows are not negative, but for -1: nothing."""
+    lengths = [len(some) for some in wanted]
+    if not sum(lengths):
+        return np.zeros(rows.shape, dtype=bool)
+    flat = np.concatenate([np.asarray(some, dtype=np.int64) for some in wanted])
+    width = max(int(rows.max(initial=0)), int(flat.max())) + 1
+    queries = np.arange(len(rows), dtype=np.int64)
+    keys = np.repeat(queries, lengths) * width + flat
+    found: Mask = np.isin(queries[:, None] * width + rows, keys) & (rows != NONE)
+    return found
+
+
+def _checked(rule: Filter, candidates: Candidates) -> Mask:
+    mask = rule(candidates)
+    if mask.shape != candidates.rows.shape or mask.dtype != np.bool_:
+        raise DataError(f"filter {rule.kind}: gave {mask.dtype} {mask.shape}; bool {candidates.rows.shape} is right")
+    return mask
+
+
+def _distinct(name: str, taken: Sequence[str]) -> str:
+    """`name`, numbered if an earlier filter is of the same kind."""
+    number = 2
+    unique = name
+    while unique in taken:
+        unique, number = f"{name}_{number}", number + 1
+    return unique
+
+
+def _sample(passing: Mask, query_ids: Sequence[str], count: int, sampling: Top | Random) -> Mask:
+    """(Q, K), at most `count` of each row's passing candidates."""
+    if isinstance(sampling, Top):
+        return passing & (np.cumsum(passing, axis=1) <= count)
+    chosen = np.zeros_like(passing)
+    for query, (query_id, passes) in enumerate(zip(query_ids, passing, strict=True)):
+        columns = np.flatnonzero(passes)
+        lots = _generator(sampling.seed, query_id).random(len(columns))
+        chosen[query, columns[np.argsort(lots, kind="stable")[:count]]] = True
+    return chosen
+
+
+def _generator(seed: int, query_id: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}\n{query_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def _columns(chosen: Mask, count: int) -> Rows:
+    """(Q, count) columns of each row's chosen candidates, -1 behind them."""
+    columns = np.full((len(chosen), count), NONE, dtype=np.int64)
+    queries, found = np.nonzero(chosen)
+    places = (np.cumsum(chosen, axis=1) - 1)[queries, found]
+    columns[queries, places] = found
+    return columns

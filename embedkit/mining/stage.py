@@ -1,0 +1,154 @@
+"""The `mine` and `teach` stages: what a model takes for relevant, and what better judges make of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
+from embedkit.core.records import link_tables, read_corpus, read_pairs, read_qrels, read_queries, write_pair_rows
+from embedkit.core.spec import DatasetRef, Execution, ModelRef, PairsRef
+from embedkit.core.stage import Artifact, Context, Stage
+from embedkit.core.stats import write_stats
+from embedkit.mining.filters import AnyFilter, PercentOfPositive
+from embedkit.mining.fusion import AnyFusion, ZScore
+from embedkit.mining.miner import AnySampling, Top, choose_negatives
+from embedkit.mining.teacher import AnyTeacher
+from embedkit.retrieval.index import AnyIndex, Exact
+
+_SIGNALS = ("encoder",)  # what the mine stage scores candidates by
+
+
+class Mine(Stage):
+    """Retrieve each query's nearest documents in the whole corpus and keep the best that pass the filters.
+
+    Never a negative: a document judged relevant to the query or to one of the same text, one of the same text as such
+    a document, or as the query itself. `top_k` counts candidates besides these. Where too few pass the filters, a
+    query gets fewer negatives. Keeps every candidate and what became of it in candidates.parquet.
+    """
+
+    kind: Literal["mine"] = "mine"
+    produces: ClassVar[str] = "pairs"
+
+    data: DatasetRef
+    split: Literal["train", "dev", "test"] = "train"
+    model: ModelRef
+    negatives: PositiveInt = 7
+    top_k: PositiveInt = 100
+    index: AnyIndex = Exact()
+    filters: tuple[AnyFilter, ...] = (PercentOfPositive(),)
+    sampling: AnySampling = Top()
+    batch_tokens: Annotated[PositiveInt, Execution()] = 16_384
+
+    @model_validator(mode="after")
+    def _check(self) -> "Mine":
+        if self.top_k < self.negatives:
+            raise ValueError(f"top_k is {self.top_k}, fewer than the {self.negatives} negatives to be found in them")
+        for i, rule in enumerate(self.filters):
+            for signal in rule.signals:
+                if signal not in _SIGNALS:
+                    raise ValueError(f"filters.{i}.signal: mining has no signal {signal!r}; there are {list(_SIGNALS)}")
+        return self
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
+        """Write pairs with negatives, candidates.parquet and stats.json."""
+        from embedkit.mining.audit import describe, write_candidates
+        from embedkit.mining.candidates import negatives_of, retrieve
+        from embedkit.retrieval.encoder import open_encoder
+
+        data = inputs[self.data].path
+        corpus, queries = read_corpus(data), read_queries(data)
+        encoder = open_encoder(inputs[self.model].path, context, batch_tokens=self.batch_tokens)
+        found = retrieve(
+            encoder, self.index, corpus, queries, read_qrels(data, self.split), top_k=self.top_k, context=context
+        )
+        choice = choose_negatives(found.candidates, self.filters, count=self.negatives, sampling=self.sampling)
+        rows = negatives_of(found, choice, corpus.ids)
+        link_tables(data, out)
+        write_pair_rows(out, rows)
+        write_candidates(out, found.candidates, choice, corpus.ids)
+        write_stats(out, describe(found.candidates, choice, rows, documents=len(corpus)))
+
+    def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
+        """Encoding dominates; what the embedding store has already is not subtracted."""
+        data, model = inputs[self.data], inputs[self.model]
+        queries = data.pairs or data.queries
+        work = _encoding(data, model, queries=queries)
+        search = 2.0 * queries * data.documents * model.dimensions
+        return Estimate(
+            rows=work.rows,
+            tokens=work.tokens,
+            flops=work.flops + search,
+            memory=work.memory + 32 * queries * self.top_k,
+            overhead=2.0,
+            size=replace(data, documents_per_pair=1.0 + self.negatives, pairs=queries),
+        )
+
+
+class Teach(Stage):
+    """Give every positive and negative of every training query a teacher's score: `positive_targets` and
+    `negative_targets` of the pairs, on the scale of `fusion`.
+
+    A fusion depends on the list it sees, and a list of one positive and four negatives is too short for a mean or a
+    minimum to mean anything. So each query's teachers score a *pool*: the student's best `depth` documents of the
+    corpus and the query's own positives and negatives; scores are fused over the pool, and only then read off. That
+    makes targets comparable between queries, and the same quantity the check on the dev queries measures.
+
+    The check: for each query of `split`, the student's best `depth` documents, ordered by the student and by the fused
+    teachers. Unless the teachers reach a higher nDCG@10, they have nothing to teach: the stage refuses, or warns.
+    """
+
+    kind: Literal["teach"] = "teach"
+    produces: ClassVar[str] = "pairs"
+
+    pairs: PairsRef
+    data: DatasetRef  # corpus of the student's candidates and of BM25, and the queries of the check
+    split: Literal["dev", "train"] = "dev"
+    student: ModelRef
+    teachers: Annotated[tuple[AnyTeacher, ...], Field(min_length=1)]
+    fusion: AnyFusion = ZScore()
+    depth: Annotated[int, Field(ge=10)] = 50
+    index: AnyIndex = Exact()
+    if_not_better: Literal["refuse", "warn"] = "refuse"
+    drop_above_positive: bool = False  # drop negatives the teachers put above the query's lowest positive
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
+        """Write pairs with targets, and stats.json."""
+        from embedkit.mining.teaching import Classroom, grade
+
+        pairs = read_pairs(inputs[self.pairs].path)
+        room = Classroom.open(self, inputs, context)
+        outcome = room.check(read_qrels(inputs[self.data].path, self.split))
+        context.emit("teachers_checked", {"student": outcome.student, "fused": outcome.fused})
+        graded = grade(room, pairs, drop_above_positive=self.drop_above_positive)
+        link_tables(inputs[self.pairs].path, out)
+        write_pair_rows(out, graded.rows)
+        write_stats(out, graded.stats(outcome, room))
+
+    def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
+        """Encoding by the student and what each teacher says of itself."""
+        data, student, pairs = inputs[self.data], inputs[self.student], inputs[self.pairs]
+        queries = pairs.pairs + data.held_out.get(self.split, 0)
+        work = _encoding(data, student, queries=queries)
+        scored = int(queries * (self.depth + pairs.documents_per_pair))
+        flops = work.flops + sum(
+            t.flops(inputs, documents=data.documents, queries=queries, pairs=scored, tokens=data.document_tokens)
+            for t in self.teachers
+        )
+        memory = work.memory + 16 * scored * (1 + len(self.teachers))
+        return Estimate(rows=scored, tokens=work.tokens, flops=flops, memory=memory, overhead=3.0, size=pairs)
+
+
+def _encoding(data: Size, model: Size, *, queries: int) -> Estimate:
+    """What encoding the corpus and `queries` takes."""
+    limit = model.max_tokens or float("inf")
+    document_tokens, query_tokens = min(data.document_tokens, limit), min(data.query_tokens, limit)
+    return Estimate(
+        rows=data.documents + queries,
+        tokens=int(data.documents * document_tokens + queries * query_tokens),
+        flops=encode_flops(model, texts=data.documents, tokens=document_tokens)
+        + encode_flops(model, texts=queries, tokens=query_tokens),
+        memory=encode_memory(model, texts=data.documents + queries),
+    )
