@@ -11,8 +11,8 @@ from pydantic import Field, JsonValue, field_validator
 from embedkit.core.errors import ModelError
 from embedkit.core.spec import LocalPath, Spec
 from embedkit.core.store import sha256
+from embedkit.data.commit import Commit
 from embedkit.data.model_folder import MODULE_TYPES, Pooling, add_pooling, read_json, safe_files
-from embedkit.data.sources import check_commit
 
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -51,13 +51,7 @@ class InHub(Spec):
 
     kind: Literal["hub"] = "hub"
     name: str
-    revision: str
-
-    @field_validator("revision")
-    @classmethod
-    def _commit(cls, value: str) -> str:
-        check_commit(value)
-        return value
+    revision: Commit
 
     def locate(self) -> Path:
         """The folder it was downloaded to."""

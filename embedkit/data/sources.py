@@ -4,7 +4,7 @@ import abc
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,10 +22,9 @@ from embedkit.data.assemble import (
     read_pair_rows,
     read_queries,
 )
+from embedkit.data.commit import Commit, check_commit
 from embedkit.data.rows import Rejects, Row, rows_of
 from embedkit.data.sizes import mean_tokens, queries_in, rows_in
-
-COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
 
 
 class Source(Spec, abc.ABC):
@@ -184,9 +183,10 @@ class HubDataset(Source):
 
     kind: Literal["hub"] = "hub"
     name: str | None = None
-    revision: str | None = None
+    revision: Commit | None = None
     path: LocalPath | None = None
     layout: AnyLayout = BeirLayout()
+    splits: dict[str, Literal["train", "dev", "test"]] = Field(default_factory=dict)  # theirs -> ours; {}: by name
 
     @model_validator(mode="after")
     def _pinned(self) -> "HubDataset":
@@ -222,21 +222,19 @@ class HubDataset(Source):
         return read_config(str(self.path or self.name), self.revision if self.name else None, config, work)
 
     def _known_splits(self, config: str | None, rejects: Rejects, work: Path) -> Iterator[tuple[str, Iterator[Row]]]:
-        for name, rows in self._config(config, work).items():
-            if name in SPLIT_NAMES:
-                yield SPLIT_NAMES[name], rows
+        found = self._config(config, work)
+        wanted = self.splits or {name: SPLIT_NAMES.get(name, "") for name in found}
+        for name, split in wanted.items():
+            if split and name in found:
+                yield split, found[name]
+            elif split:
+                rejects.faults.append(f"has no split {name!r}; it has {', '.join(found)}{did_you_mean(name, found)}")
             else:
-                hint = did_you_mean(name, SPLIT_NAMES)
-                rejects.faults.append(f"split {name!r} is none of {', '.join(SPLIT_NAMES)}{hint}")
+                known = ", ".join(SPLIT_NAMES)
+                rejects.faults.append(f"split {name!r} is none of {known}; say which splits to read with `splits`")
 
 
 AnySource = Annotated[BeirFolder | PairFiles | HubDataset, Field(discriminator="kind")]
-
-
-def check_commit(revision: str | None) -> None:
-    """A `ValueError` unless `revision` is a full commit: a branch or tag may mean something else tomorrow."""
-    if revision is None or not COMMIT.match(revision):
-        raise ValueError(f"revision is {revision!r}; expected a commit of 40 hex digits: a branch or a tag may move")
 
 
 def _table(folder: Path, name: str, suffix: str) -> Path | None:

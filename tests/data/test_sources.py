@@ -347,6 +347,28 @@ def test_a_hub_data_set_of_pairs(tmp_path, monkeypatch):
     assert asked == {"name": "a/b", "revision": "0" * 40}
 
 
+def test_splits_of_other_names_are_mapped_and_never_guessed(tmp_path):
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    rows = "".join(json.dumps({"query": f"q{i}", "positive": f"d{i}"}) + "\n" for i in range(2))
+    splits = ("fit", "exam", "spare")
+    card = "".join(f"  - split: {s}\n    path: {s}.jsonl\n" for s in splits)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{card}---\n")
+    for split in splits:
+        (folder / f"{split}.jsonl").write_text(rows)
+    source = {"kind": "hub", "path": folder, "layout": {"kind": "pairs"}}
+    found = problems(tmp_path, **source)
+    assert found[0] == (
+        f"{folder}: split 'fit' is none of train, dev, test, validation, valid, val; "
+        "say which splits to read with `splits`"
+    )
+    assert len(found) == 3
+    dataset, _ = load(tmp_path, **source, splits={"fit": "train", "exam": "test"})
+    assert {split: len(qrels) for split, qrels in dataset.qrels.items()} == {"train": 2, "test": 2}
+    (problem,) = problems(tmp_path, **source, splits={"exams": "test"})
+    assert problem.endswith("has no split 'exams'; it has fit, exam, spare; did you mean 'exam'?")
+
+
 @pytest.mark.parametrize("revision", [None, "main", "0123abc", "G" * 40])
 def test_a_hub_data_set_is_pinned_to_a_commit(revision):
     with pytest.raises(ValidationError, match="expected a commit of 40 hex digits"):
