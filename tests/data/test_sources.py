@@ -374,7 +374,7 @@ def test_a_hub_data_set_is_pinned_to_a_commit(revision):
     with pytest.raises(ValidationError, match="expected a commit of 40 hex digits"):
         SOURCE.validate_python({"kind": "hub", "name": "a/b", "revision": revision})
     with pytest.raises(ValidationError, match="either `name` and `revision`"):
-        SOURCE.validate_python({"kind": "hub", "revision": revision})
+        SOURCE.validate_python({"kind": "hub"})
 
 
 def test_sizes_are_told_before_anything_is_read(tmp_path):
