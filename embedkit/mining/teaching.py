@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError, ModelError, StageError
 from embedkit.core.records import Corpus, Pair, Pairs, Qrels, Queries, read_corpus, read_queries
@@ -32,6 +33,7 @@ class Classroom:
     queries: Queries
     documents: Sequence[str]  # N texts
     student: StoredEncoder
+    vectors: NDArray[np.float32]  # (N, D), the student's
     scorers: Sequence[Scorer]
     labels: Sequence[Mapping[str, Any]]
 
@@ -41,13 +43,15 @@ class Classroom:
         data = inputs[spec.data].path
         corpus = read_corpus(data)
         documents = corpus.full_texts()
+        student = open_encoder(inputs[spec.student].path, context)
         return Classroom(
             spec=spec,
             context=context,
             corpus=corpus,
             queries=read_queries(data),
             documents=documents,
-            student=open_encoder(inputs[spec.student].path, context),
+            student=student,
+            vectors=student.documents(documents),
             scorers=[teacher.open(documents, inputs, context) for teacher in spec.teachers],
             labels=[{**teacher.label(inputs), "weight": teacher.weight} for teacher in spec.teachers],
         )
@@ -55,8 +59,7 @@ class Classroom:
     def nearest(self, queries: Sequence[str]) -> tuple[list[Rows], list[Scores]]:
         """Per query, rows and scores of the student's best `depth` documents, best first."""
         depth = min(self.spec.depth, len(self.documents))
-        vectors, documents = self.student.queries(queries), self.student.documents(self.documents)
-        rows, scores = self.spec.index.search(vectors, documents, depth, self.context.progress)
+        rows, scores = self.spec.index.search(self.student.queries(queries), self.vectors, depth, self.context.progress)
         return [some[some != NONE] for some in rows], [s[some != NONE] for some, s in zip(rows, scores, strict=True)]
 
     def score(self, queries: Sequence[str], pools: Sequence[Rows]) -> list[list[Scores]]:

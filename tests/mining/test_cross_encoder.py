@@ -1,0 +1,96 @@
+"""Cross-encoders as teachers, on a random tiny one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedkit.core.errors import ModelError
+from embedkit.core.progress import silent
+from embedkit.core.spec import External, marked
+from embedkit.mining.cross_encoder import load, score_lists
+from embedkit.mining.teacher import CrossEncoder, Folder
+from tests.tiny import WORDS
+
+QUERIES = ["list file", "stop", "show page table"]
+DOCUMENTS = ["list file folder", "stop service", "page", " ".join(WORDS[:12])]
+LISTS = [np.array([3, 0]), np.array([], dtype=np.int64), np.array([1, 2, 0])]
+
+
+def build(folder: Path, *, labels: int = 1, safe: bool = True) -> Path:
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        num_labels=labels,
+    )
+    model = BertForSequenceClassification(config)
+    torch.set_rng_state(state)
+    model.save_pretrained(folder)
+    if not safe:
+        (folder / "model.safetensors").unlink()
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}, model_max_length=64).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("cross-encoder"))
+
+
+def test_scores_are_the_raw_logits_of_each_pair_alone(folder):
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(folder).eval(),
+        AutoTokenizer.from_pretrained(folder),
+    )
+    found = score_lists(load(Folder(path=folder), max_length=None), QUERIES, DOCUMENTS, LISTS, 2, silent)
+    assert [len(scores) for scores in found] == [2, 0, 3]
+    for query, rows, scores in zip(QUERIES, LISTS, found, strict=True):
+        for row, score in zip(rows, scores, strict=True):
+            with torch.no_grad():
+                logit = model(**tokenizer(query, DOCUMENTS[row], return_tensors="pt")).logits.item()
+            assert score == pytest.approx(logit, abs=1e-4)
+    assert len({round(float(s), 4) for scores in found for s in scores}) == 5
+
+
+def test_a_shorter_limit_reads_less(folder):
+    whole = score_lists(load(Folder(path=folder), max_length=None), QUERIES[:1], DOCUMENTS, [np.array([3])], 2, silent)
+    short = score_lists(load(Folder(path=folder), max_length=6), QUERIES[:1], DOCUMENTS, [np.array([3])], 2, silent)
+    assert whole[0][0] != pytest.approx(short[0][0], abs=1e-4)
+
+
+def test_the_stage_opens_it(folder, context):
+    score = CrossEncoder(source=Folder(path=folder)).open(DOCUMENTS, {}, context)
+    assert [len(scores) for scores in score(QUERIES, LISTS)] == [2, 0, 3]
+
+
+def test_its_folder_enters_the_key(folder):
+    assert [value for _, value, _ in marked(CrossEncoder(source=Folder(path=folder)), External)] == [folder]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"labels": 3}, "gives 3 scores a pair; a teacher gives one"), ({"safe": False}, "a pickle, which can run code")],
+)
+def test_what_cannot_teach_is_refused(tmp_path, change, message):
+    with pytest.raises(ModelError, match=message):
+        load(Folder(path=build(tmp_path, **change)), max_length=None)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="not a cross-encoder that can be loaded safely"):
+        load(Folder(path=tmp_path), max_length=None)
