@@ -1,0 +1,146 @@
+"""The model card: front matter the Hugging Face hub reads, and a README for people. The only module that imports
+huggingface_hub."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from embedkit._version import __version__
+from embedkit.report.comparison import Bootstrap, Comparison, Values, compare
+from embedkit.report.lineage import SHORT, Lineage
+from embedkit.report.methods import Method, methods
+from embedkit.report.sections import data
+from embedkit.report.tables import metric_name
+from embedkit.report.templating import template
+
+_TAGS: Final = ("sentence-transformers", "sentence-similarity", "feature-extraction", "embedkit")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What its maker says of a model."""
+
+    name: str
+    license: str | None = None
+    languages: Sequence[str] = ("en",)
+    tags: Sequence[str] = ()
+    base_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The model's mean on one metric of one task, and its difference from the baseline."""
+
+    task: str
+    metric: str
+    value: float
+    queries: int
+    against_baseline: Comparison | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything a model card says."""
+
+    about: Identity
+    lineage: Lineage  # of the model alone
+    model: str  # key
+    results: Sequence[Result]
+    baseline: str | None  # what the baseline is called
+    how: Bootstrap
+    data: Sequence[data.Card]
+    methods: Sequence[Method]
+
+    def warnings(self) -> list[str]:
+        """What the card lacks."""
+        lacks = []
+        if not self.about.license:
+            lacks.append("the model card names no license; set `license` of the package stage")
+        if not self.results:
+            lacks.append("the model card has no scores: the model was not evaluated; add it to the evaluate stage")
+        elif self.baseline and not any(result.against_baseline for result in self.results):
+            lacks.append(f"the model card compares with nothing: {self.baseline} was not evaluated")
+        return lacks
+
+
+def describe(
+    about: Identity, lineage: Lineage, values: Values, *, model: str, baseline: str | None, how: Bootstrap
+) -> Card:
+    """Gather what the card says of `model`. It has no scores if it was not evaluated."""
+    own = lineage.behind(model)
+    if about.base_model is None:
+        about = Identity(about.name, about.license, about.languages, about.tags, base_model(own))
+    results = [
+        Result(task, metric, _mean(rows, metric), len(rows), _against(values, model, baseline, task, metric, how))
+        for (key, task), rows in values.items()
+        if key == model
+        for metric in next(iter(rows.values()))
+    ]
+    name = lineage.label(baseline) if baseline and baseline != model else None
+    return Card(about, own, model, results, name, how, data.section(own) or [], methods(own))
+
+
+def base_model(lineage: Lineage) -> str | None:
+    """The hub id of the one model this one started from, if the lineage tells."""
+    sources = [node.spec.get("source", {}) for node in lineage.of_kind("pretrained")]
+    found = {str(source["name"]) for source in sources if source.get("kind") == "hub" and "name" in source}
+    return found.pop() if len(found) == 1 else None
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write README.md for the model in `folder`."""
+    config = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    prompts = {name: text for name, text in config.get("prompts", {}).items() if text}
+    text = template("README.md.j2").render(
+        card=card,
+        front_matter=front_matter(card),
+        prompts=json.dumps(prompts, ensure_ascii=False, indent=1) if prompts else "",
+        similarity=config.get("similarity_fn_name") or "cosine",
+        short=SHORT,
+        version=__version__,
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def front_matter(card: Card) -> str:
+    """The card's metadata as YAML, in the form the hub checks."""
+    about = card.about
+    results = [
+        EvalResult(
+            task_type="information-retrieval",
+            task_name="Information Retrieval",
+            dataset_type="custom",
+            dataset_name=result.task,
+            metric_type=result.metric.replace("@", "_at_"),
+            metric_name=metric_name(result.metric),
+            metric_value=round(result.value, 5),
+        )
+        for result in card.results
+    ]
+    data = ModelCardData(
+        language=list(about.languages) or None,
+        license=about.license,
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=list(dict.fromkeys([*_TAGS, *about.tags])),
+        base_model=about.base_model,
+        model_name=about.name if results else None,
+        eval_results=results or None,
+    )
+    return data.to_yaml()
+
+
+def _against(
+    values: Values, model: str, baseline: str | None, task: str, metric: str, how: Bootstrap
+) -> Comparison | None:
+    if baseline is None or baseline == model or (baseline, task) not in values:
+        return None
+    return compare(values, model, baseline, task=task, metric=metric, how=how)
+
+
+def _mean(rows: Mapping[str, Mapping[str, float]], metric: str) -> float:
+    return sum(row[metric] for row in rows.values()) / len(rows)

@@ -1,0 +1,159 @@
+"""Small SVG figures to set inline in the page. The only module that imports matplotlib.
+
+The same values give the same bytes. Colours are the page's own CSS variables, so that figures follow a light or dark
+scheme; text stays text, in the page's font.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# matplotlib wants real colours: these stand for CSS variables until the figure is text
+_INK, _MUTED, _RULE, _PAPER, _FIRST, _SECOND, _THIRD = (f"#0c0de{i}" for i in range(7))
+_VARIABLES: Final = {
+    _INK: "--ink",
+    _MUTED: "--muted",
+    _RULE: "--rule",
+    _PAPER: "--paper",
+    _FIRST: "--first",
+    _SECOND: "--second",
+    _THIRD: "--third",
+}
+_STYLE: Final[dict[Any, Any]] = {
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "embedkit",
+    "text.color": _INK,
+    "text.parse_math": False,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "xtick.minor.size": 0.0,
+    "ytick.minor.size": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of an interval plot."""
+
+    label: str
+    difference: float
+    low: float
+    high: float
+    strong: bool = False
+
+
+def curve(points: Sequence[tuple[float, float]], *, about: str) -> Markup:
+    """A line through (step, loss)."""
+    with _figure(3.3, 1.75) as (figure, axes):
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, color=_FIRST, linewidth=1.4)
+        if len(points) == 1:
+            _dot(axes, steps[0], values[0], _FIRST, filled=True)
+        axes.grid(axis="y")
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.margins(x=0.02)
+        return _svg(figure, about)
+
+
+def histograms(groups: Mapping[str, Mapping[str, Any]], *, about: str) -> Markup:
+    """Each group's share of its own scores in each bin. A group is a `core.stats.histogram`."""
+    looks = [(_FIRST, "-", 0.28), (_SECOND, "-", 0.28), (_THIRD, (0, (3, 2)), 0.0)]
+    with _figure(6.6, 2.5) as (figure, axes):
+        for i, (name, group) in enumerate(groups.items()):
+            colour, line, opacity = looks[i % len(looks)]
+            shares = [count / max(group["n"], 1) for count in group["counts"]]
+            if opacity:
+                axes.stairs(shares, group["edges"], fill=True, color=colour, alpha=opacity, linewidth=0)
+            axes.stairs(shares, group["edges"], color=colour, linestyle=line, linewidth=1.3, label=name)
+        axes.set_xlabel("score")
+        axes.set_ylabel("share of group")
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.01)
+        axes.legend(frameon=False, loc="upper left", handlelength=1.8)
+        return _svg(figure, about)
+
+
+def intervals(bars: Sequence[Bar], *, xlabel: str, about: str) -> Markup:
+    """A dot and a line for every difference and its interval, zero marked. The first bar is on top."""
+    with _figure(6.6, 0.62 + 0.27 * len(bars)) as (figure, axes):
+        rows = range(len(bars))
+        for row, bar in zip(rows, bars, strict=True):
+            colour = _FIRST if bar.strong else _INK
+            axes.plot([bar.low, bar.high], [row, row], color=colour, linewidth=2.2 if bar.strong else 1.3)
+            _dot(axes, bar.difference, row, colour, filled=bar.low > 0 or bar.high < 0)
+        axes.axvline(0, color=_MUTED, linewidth=0.9)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.set_yticks(list(rows), [bar.label for bar in bars])
+        for tick, bar in zip(axes.get_yticklabels(), bars, strict=True):
+            tick.set_color(_FIRST if bar.strong else _INK)
+        axes.set_ylim(len(bars) - 0.4, -0.6)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(xlabel)
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+        return _svg(figure, about)
+
+
+def _dot(axes: Axes, x: float, y: float, colour: str, *, filled: bool) -> None:
+    """A dot as a line without length: markers would need names that are unique in the page."""
+    axes.plot([x, x], [y, y], color=colour, linewidth=6.5, solid_capstyle="round", zorder=3)
+    if not filled:
+        axes.plot([x, x], [y, y], color=_PAPER, linewidth=3.5, solid_capstyle="round", zorder=3)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.add_subplot()
+
+
+def _svg(figure: Figure, about: str) -> Markup:
+    """The figure as an `svg` element that stands in HTML: no prolog, no metadata, no names that could clash."""
+    buffer = io.BytesIO()
+    FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+        buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
+    text = buffer.getvalue().decode()
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    width, height = size.groups() if size else ("1", "1")
+    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
+    body = re.sub(r"<defs>.*?</defs>", "", body, flags=re.DOTALL)  # clip paths and a style for the whole page
+    body = re.sub(r' (?:clip-path|id)="[^"]*"', "", body)
+    body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", body)
+    body = re.sub(r"\s*\n\s*", " ", body)
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    return Markup(
+        f'<svg class="figure" role="img" aria-label="{escape(about)}" viewBox="0 0 {width} {height}" '
+        f'style="max-width:{float(width):.0f}pt"><g stroke-linejoin="round">{body}</g></svg>'
+    )

@@ -1,0 +1,23 @@
+"""The files of a released model."""
+
+from pathlib import Path
+from typing import Final
+
+from embedkit.core.records import link_tables
+from embedkit.core.stats import STATS
+from embedkit.core.store import MANIFEST
+
+_NOT_THE_MODELS: Final = {MANIFEST, STATS, "README.md"}
+
+
+def link_model(source: Path, out: Path) -> int:
+    """Give `out` every file of the model in `source`, byte for byte; returns how many.
+
+    The artifact's own manifest and stats stay behind, and so does an older model card.
+    """
+    names = [path.relative_to(source).as_posix() for path in sorted(source.rglob("*")) if path.is_file()]
+    names = [name for name in names if name not in _NOT_THE_MODELS]
+    for name in names:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+    link_tables(source, out, names)
+    return len(names)

@@ -1,0 +1,100 @@
+"""The `report` and `package` stages: what a run came to, for people, and the model it came to, for use."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from embedkit.core.estimate import Estimate, Size
+from embedkit.core.scores import read_per_query
+from embedkit.core.spec import ModelRef, ScoresRef
+from embedkit.core.stage import Artifact, Context, Stage, require_lookup
+from embedkit.core.stats import write_stats
+from embedkit.report.lineage import walk
+
+Metric = Annotated[str, Field(pattern=r"^[a-z_]+(@[1-9][0-9]*)?$")]
+Confidence = Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class Report(Stage):
+    """One HTML page: the candidate against the baseline and against other ways to train, and how it came about."""
+
+    kind: Literal["report"] = "report"
+    produces: ClassVar[str] = "report"
+    labelled: ClassVar[bool] = True
+
+    scores: ScoresRef
+    baseline: ModelRef
+    candidate: ModelRef
+    peers: tuple[ModelRef, ...] = ()  # the candidate's margin is over the best of them
+    title: str = "What the run came to"
+    metric: Metric | None = None  # decides the headline; by default the first that was evaluated
+    confidence: Confidence = 0.95
+    samples: PositiveInt = 10_000
+    seed: int = 0
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
+        """Write index.html, report.json with the same numbers, and stats.json."""
+        from embedkit.report.comparison import Bootstrap
+        from embedkit.report.contents import as_json, gather
+        from embedkit.report.page import render
+        from embedkit.report.scoreboard import Question, metrics_of
+
+        named = [inputs[name] for name in (self.scores, self.baseline, self.candidate, *self.peers)]
+        lineage = walk([artifact.key for artifact in named], require_lookup(context), context.labels)
+        scores, baseline, candidate, *peers = (artifact.key for artifact in named)
+        values = read_per_query(lineage.nodes[scores].path)
+        question = Question(baseline, candidate, peers, self.metric or metrics_of(values)[0])
+        how = Bootstrap(self.samples, self.confidence, self.seed)
+        contents = gather(self.title, lineage, values, question, how)
+        (out / "index.html").write_text(render(contents), encoding="utf-8")
+        (out / "report.json").write_text(as_json(contents), encoding="utf-8")
+        tasks, stages = len(contents.verdicts), len(lineage.stages())
+        write_stats(out, {"summary": contents.summary(), "counts": {"tasks": tasks, "stages": stages}, "warnings": []})
+
+    def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
+        """Resampling and drawing: seconds, whatever the models."""
+        return Estimate(memory=200 * 1024**2, overhead=8.0)
+
+
+class Package(Stage):
+    """The released model: the model's own files and a model card with its scores, its data and where it came from."""
+
+    kind: Literal["package"] = "package"
+    produces: ClassVar[str] = "model"
+    labelled: ClassVar[bool] = True
+
+    model: ModelRef
+    scores: ScoresRef
+    baseline: ModelRef | None = None  # scores are given with their difference from this model
+    name: Annotated[str, Field(min_length=1)] = "A text-embedding model"
+    license: str | None = None  # an SPDX identifier in lower case, as the hub knows it
+    languages: tuple[str, ...] = ("en",)  # ISO 639-1
+    tags: tuple[str, ...] = ()
+    base_model: str | None = None  # hub id, where the lineage does not tell it
+    confidence: Confidence = 0.95
+    samples: PositiveInt = 10_000
+    seed: int = 0
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
+        """Give `out` the model's files, write README.md and stats.json."""
+        from embedkit.report.card import Identity, describe, write_card
+        from embedkit.report.comparison import Bootstrap
+        from embedkit.report.release import link_model
+
+        model, scores = inputs[self.model], inputs[self.scores]
+        baseline = inputs[self.baseline].key if self.baseline else None
+        roots = [key for key in (model.key, scores.key, baseline) if key]
+        lineage = walk(roots, require_lookup(context), context.labels)
+        files = link_model(model.path, out)
+        about = Identity(self.name, self.license, self.languages, self.tags, self.base_model)
+        how = Bootstrap(self.samples, self.confidence, self.seed)
+        card = describe(about, lineage, read_per_query(scores.path), model=model.key, baseline=baseline, how=how)
+        write_card(out, card)
+        summary = [f"{self.model} as an ordinary sentence-transformers folder, with a model card"]
+        write_stats(out, {"summary": summary, "counts": {"files": files}, "warnings": card.warnings()})
+
+    def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
+        """Linking files and resampling; the model stays what it is."""
+        return Estimate(memory=200 * 1024**2, overhead=3.0, size=inputs[self.model])
