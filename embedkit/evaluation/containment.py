@@ -17,17 +17,18 @@ def contained() -> Iterator[None]:
     """
     import datasets
 
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     logger, hidden = logging.getLogger("mteb"), datasets.are_progress_bars_disabled()
     level = logger.level
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
-        yield
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
     finally:
         logger.setLevel(level)
         if not hidden:
             datasets.enable_progress_bars()
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])

@@ -23,12 +23,11 @@ from torch import Tensor
 
 from embedkit.core.errors import StageError
 from embedkit.core.records import Dataset
+from embedkit.measures.ranking import Run
 from embedkit.retrieval.encoder import StoredEncoder
 
 TASK_NAME: Final = "LocalRetrieval"
 TOLERANCE: Final = 1e-4  # mteb rounds to five digits
-
-Run = dict[str, dict[str, float]]  # query_id -> doc_id -> score
 
 
 class DatasetTask(AbsTaskRetrieval):

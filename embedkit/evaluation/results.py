@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedkit.core.errors import ArtifactError
+from embedkit.measures.ranking import Run, ranked
 
 RUN_DEPTH = 100
 _RUN = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("rank", pa.int32()), ("score", pa.float32())])
@@ -30,12 +31,7 @@ class TaskResult:
     mteb: Mapping[str, float | None]
 
 
-def ranked(documents: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Documents from the best to the worst; of equal scores the greater id first, as trec_eval and mteb order them."""
-    return sorted(documents.items(), key=lambda item: (item[1], item[0]), reverse=True)
-
-
-def write_result(folder: Path, result: TaskResult, run: Mapping[str, Mapping[str, float]]) -> None:
+def write_result(folder: Path, result: TaskResult, run: Run) -> None:
     """Write a task_scores artifact."""
     scores = {
         "metrics": dict(result.metrics),
@@ -47,9 +43,9 @@ def write_result(folder: Path, result: TaskResult, run: Mapping[str, Mapping[str
     schema = pa.schema([("query_id", pa.string()), *((metric, pa.float64()) for metric in result.metrics)])
     pq.write_table(pa.Table.from_pylist(per_query, schema=schema), folder / "per_query.parquet", compression="zstd")
     rows = [
-        {"query_id": query, "doc_id": doc, "rank": rank, "score": score}
+        {"query_id": query, "doc_id": doc, "rank": rank, "score": documents[doc]}
         for query, documents in run.items()
-        for rank, (doc, score) in enumerate(ranked(documents)[:RUN_DEPTH], start=1)
+        for rank, doc in enumerate(ranked(documents)[:RUN_DEPTH], start=1)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=_RUN), folder / "run.parquet", compression="zstd")
 

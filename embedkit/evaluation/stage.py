@@ -16,8 +16,12 @@ from embedkit.core.stats import write_stats
 from embedkit.evaluation.containment import contained
 from embedkit.evaluation.results import TaskResult, read_result, write_result
 from embedkit.evaluation.task import AnyTask
+from embedkit.measures.ranking import mean_scores, per_query
+from embedkit.retrieval.encoder import open_encoder
 
-Metric = Annotated[str, Field(pattern=r"^(ndcg|mrr|map|recall)@([1-9][0-9]{0,2}|1000)$")]  # mteb searches 1000 deep
+Metric = Annotated[
+    str, Field(pattern=r"^(ndcg|mrr|map|recall|precision)@([1-9][0-9]{0,2}|1000)$")
+]  # mteb searches 1000 deep
 Metrics = Annotated[tuple[Metric, ...], Field(min_length=1)]
 TaskName = Annotated[str, Field(pattern=r"^[^/\s]+$")]
 DEFAULT_METRICS = ("ndcg@10", "mrr@10", "recall@100", "map@100")
@@ -35,9 +39,6 @@ class EvaluateOne(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Search the corpus with mteb, score the run query by query, and hold the two against each other."""
-        from embedkit.measures.ranking import mean_scores, per_query
-        from embedkit.retrieval.encoder import open_encoder
-
         split, data = self.task.split, inputs[self.task.data]
         dataset = read_dataset(data.path)
         qrels = dataset.qrels.get(split)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from embedkit.core.errors import ModelError, first_few
 from embedkit.core.spec import digest
+from embedkit.retrieval.encoder import load_model
 
 SUFFIX = ".safetensors"
 # Not copied: what describes one member alone, and its weights in other formats, which would differ from the merged.
@@ -187,8 +188,6 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
     """
     from transformers import PreTrainedModel
 
-    from embedkit.retrieval.encoder import load_model
-
     model = load_model(checkpoint.folder, device="cpu")
     found: dict[str, Any] = {
         "modules": [type(module).__name__ for module in model],
@@ -199,7 +198,8 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
         "tokenizer vocabulary": digest(model.tokenizer.get_vocab()),
         "special tokens": digest({k: str(v) for k, v in model.tokenizer.special_tokens_map.items()}),
     }
-    for place, module in enumerate(model):
+    modules: list[Any] = list(model)
+    for place, module in enumerate(modules):
         for key, value in module.get_config_dict().items():
             found[f"{place} {type(module).__name__}.{key}"] = value
     for module in model.modules():

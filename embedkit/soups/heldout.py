@@ -9,6 +9,9 @@ from embedkit.core.errors import DataError
 from embedkit.core.records import read_dataset
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.store import write_atomically
+from embedkit.measures.ranking import mean_scores
+from embedkit.retrieval.encoder import open_encoder
+from embedkit.retrieval.scoring import score_split
 from embedkit.soups.checkpoints import Checkpoint, write_merged
 from embedkit.soups.methods import Uniform, merge_tensors
 from embedkit.soups.search import Greedy, Members
@@ -18,10 +21,6 @@ def scorer(
     method: Greedy, models: Sequence[Artifact], members: Sequence[Checkpoint], data: Artifact, context: Context
 ) -> Callable[[Members], float]:
     """A function that gives the held-out metric of the mean of some members."""
-    from embedkit.measures.ranking import mean_scores
-    from embedkit.retrieval.encoder import open_encoder
-    from embedkit.retrieval.scoring import score_split
-
     dataset = read_dataset(data.path)
     if not dataset.qrels.get(method.split):
         raise DataError(
@@ -36,7 +35,9 @@ def scorer(
             folder = models[chosen[0]].path if len(chosen) == 1 else _mean([members[i] for i in chosen], context.work)
             depth = max(100, int(method.metric.partition("@")[2]))
             encoder = open_encoder(folder, context)
-            values = score_split(encoder, dataset, method.split, metrics=(method.metric,), top_k=depth)
+            values = score_split(
+                encoder, dataset, method.split, metrics=(method.metric,), top_k=depth, index=method.index
+            )
             known[name] = mean_scores(values)[method.metric]
             write_atomically(cache, json.dumps(known, indent=1))
             context.emit("soup_scored", {"members": [models[i].key for i in chosen], "score": known[name]})

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from embedkit.core.spec import DatasetRef, Spec
+from embedkit.retrieval.index import AnyIndex, Exact
 
 Members = tuple[int, ...]  # places of models in the recipe's list, ascending
 
@@ -22,7 +23,8 @@ class Greedy(Spec):
     kind: Literal["greedy"] = "greedy"
     data: DatasetRef
     split: Literal["train", "dev", "test"] = "dev"
-    metric: Annotated[str, Field(pattern=r"^(ndcg|mrr|map|recall)@([1-9][0-9]{0,2}|1000)$")] = "ndcg@10"
+    metric: Annotated[str, Field(pattern=r"^(ndcg|mrr|map|recall|precision)@([1-9][0-9]{0,2}|1000)$")] = "ndcg@10"
+    index: AnyIndex = Exact()
 
 
 @dataclass(frozen=True)

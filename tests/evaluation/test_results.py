@@ -5,7 +5,7 @@ import pytest
 
 from embedkit.core.errors import ArtifactError
 from embedkit.core.scores import ModelScores, TaskScores, read_per_query, read_scores, write_per_query, write_scores
-from embedkit.evaluation.results import RUN_DEPTH, TaskResult, ranked, read_result, write_result
+from embedkit.evaluation.results import RUN_DEPTH, TaskResult, read_result, write_result
 
 RESULT = TaskResult(
     per_query={"q2": {"ndcg@10": 0.5, "mrr@10": 1.0}, "q1": {"ndcg@10": 0.0, "mrr@10": 0.25}},
@@ -27,10 +27,6 @@ def test_the_run_is_ranked_and_cut(tmp_path):
     assert len(rows) == RUN_DEPTH + 3
     assert rows[0] == {"query_id": "q2", "doc_id": "d104", "rank": 1, "score": 104.0}
     assert [(row["doc_id"], row["rank"]) for row in rows[-3:]] == [("b", 1), ("c", 2), ("a", 3)]
-
-
-def test_of_equal_scores_the_greater_id_comes_first():
-    assert ranked({"d1": 0.5, "d2": 0.5, "d0": 0.9}) == [("d0", 0.9), ("d2", 0.5), ("d1", 0.5)]
 
 
 def test_a_damaged_result_is_an_artifact_error(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from typing import ClassVar
 
 import pyarrow.parquet as pq
@@ -68,7 +69,7 @@ def test_a_part_keeps_mtebs_scores_and_the_run(inputs, tmp_path, context):
     assert set(map(type, scores["mteb"].values())) <= {float, type(None)}
     rows = pq.read_table(out / "run.parquet").to_pylist()
     assert len(rows) == 24 * 60
-    assert all(a["score"] >= b["score"] for a, b in zip(rows, rows[1:], strict=False) if a["query_id"] == b["query_id"])
+    assert all(a["score"] >= b["score"] for a, b in pairwise(rows) if a["query_id"] == b["query_id"])
     assert read_stats(out)["counts"] == {"queries": 24, "documents": 60, "queries_without_positives": 0}
 
 
@@ -129,7 +130,7 @@ def test_a_split_without_queries_is_a_data_error(inputs, tmp_path, context):
 
 
 def test_scores_that_differ_from_mtebs_are_not_reported(inputs, tmp_path, context, monkeypatch):
-    monkeypatch.setattr("embedkit.measures.ranking.mean_scores", lambda _: dict.fromkeys(METRICS, 0.99))
+    monkeypatch.setattr("embedkit.evaluation.stage.mean_scores", lambda _: dict.fromkeys(METRICS, 0.99))
     with pytest.raises(StageError, match="they must agree, so neither is reported"):
         run(EvaluateOne(model="x", task=TASK), inputs, tmp_path / "out", context)
     assert not any((tmp_path / "out").iterdir())

@@ -84,7 +84,7 @@ def test_one_model_alone_may_be_best(inputs, tmp_path, context, monkeypatch):
 def test_scores_found_before_a_crash_are_not_computed_again(inputs, tmp_path, context, monkeypatch):
     stage = Soup(models=("x", "y"), method=Greedy(data="data"))
     first = run(stage, inputs, tmp_path / "first", context)
-    monkeypatch.setattr("embedkit.retrieval.scoring.score_split", lambda *_, **__: pytest.fail("scored again"))
+    monkeypatch.setattr("embedkit.soups.heldout.score_split", lambda *_, **__: pytest.fail("scored again"))
     second = run(stage, inputs, tmp_path / "second", context)
     assert first == second
     assert digests(tmp_path / "first") == digests(tmp_path / "second")
