@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from embedkit.core.errors import ArtifactError
 from embedkit.core.store import Store, read_manifest
 from embedkit.retrieval import shards
+from embedkit.retrieval.identity import digest_of_files
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ def entries(store: Store) -> list[Entry]:
     for folder in _folders(store.work):
         state = "unfinished" if folder.name not in finished else "left over"
         result.append(Entry("work", folder.name, state, folder, _size(folder), _age(folder), ()))
-    live = {key: used for key, used in users.items() if used}
+    owned: dict[str, set[str]] = {}  # model digest -> run folders
+    for key in finished:
+        if users.get(key):
+            owned.setdefault(digest_of_files(read_manifest(store.artifacts / key).files), set()).update(users[key])
     for use in shards.usage(store.embeddings):
-        owners = tuple(sorted({name for key in live for name in live[key] if key in use.models}))
+        owners = tuple(sorted(owned.get(use.model, ())))
         result.append(Entry("embeddings", use.identity, "vectors", use.path, use.bytes, _age(use.path), owners))
     return result
 

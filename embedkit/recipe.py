@@ -150,7 +150,7 @@ def _explain(name: str, raw: Any, error: ErrorDetails) -> Problem:
     """A pydantic error in our words, at its place in the file (union tags left out of the location)."""
     where, spot = ["stages", name], raw
     for part in error["loc"]:
-        if isinstance(spot, dict) and part not in spot and spot.get("kind") == part:
+        if isinstance(spot, dict) and part not in spot and part in (spot.get("kind"), spot.get("name")):
             continue  # the tag of a union, not a key of the file
         if isinstance(spot, dict) and part in spot:
             where.append(str(part))

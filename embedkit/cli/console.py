@@ -106,4 +106,6 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", module=r"(?!embedkit)")
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.ERROR)  # on the handler: some libraries set levels of their own
+    logging.basicConfig(handlers=[handler])

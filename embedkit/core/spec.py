@@ -49,7 +49,7 @@ class Execution:
 
 def _from_recipe_folder(value: Any, info: ValidationInfo) -> Any:
     folder = (info.context or {}).get("folder")
-    return Path(folder, value) if folder is not None and isinstance(value, str | Path) else value
+    return str(Path(folder, value)) if folder is not None and isinstance(value, str | Path) else value
 
 
 ModelRef = Annotated[str, Reference(("model",))]

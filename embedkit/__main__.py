@@ -1,0 +1,5 @@
+"""`python -m embedkit` is the `embedkit` command."""
+
+from embedkit.cli import main
+
+main()

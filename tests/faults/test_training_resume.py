@@ -1,0 +1,105 @@
+"""A training that is interrupted anywhere ends with the bytes of one that was not. Dropout is on."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedkit.core.stats import read_stats
+from embedkit.core.store import digests
+from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
+
+ROOT = Path(__file__).parents[2]
+STAGES = {stage.kind: stage for stage in (TRAIN, TRAIN_ST)}
+
+
+class PowerCut(BaseException):
+    """Ends a run at once, whatever it was doing."""
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny_dataset, tmp_path_factory):
+    return scored_pairs(tiny_dataset.path, tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_model, pairs, tmp_path_factory):
+    return {
+        kind: digests(run(stage, tiny_model, pairs, tmp_path_factory.mktemp(kind))) for kind, stage in STAGES.items()
+    }
+
+
+def cut_at(event, number):
+    """An `emit` that ends the run at the event of that name and number."""
+    seen = 0
+
+    def emit(name, facts):
+        nonlocal seen
+        seen += name == event
+        if seen == number:
+            raise PowerCut
+
+    return emit
+
+
+def resume(stage, model, pairs, folder):
+    """Run again; the digests of the artifact, and the steps that were trained."""
+    steps = []
+    (folder / "out").rmdir()
+    out = run(stage, model, pairs, folder, lambda name, facts: steps.append(facts["step"]) if name == "step" else None)
+    return digests(out), steps
+
+
+@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize(("event", "number", "first"), [("step", 8, 7), ("checkpoint_saved", 2, 7), ("step", 1, 1)])
+def test_killed_and_run_again(kind, event, number, first, tiny_model, pairs, undisturbed, tmp_path):
+    if (event, number) == ("step", 8):
+        program = [sys.executable, "-m", "tests.training.runs", STAGES[kind].model_dump_json()]
+        arguments = [tiny_model, pairs, tmp_path, event, number]
+        killed = subprocess.run([*program, *map(str, arguments)], cwd=ROOT, check=False)
+        assert killed.returncode == -signal.SIGKILL
+    else:
+        with pytest.raises(PowerCut):
+            run(STAGES[kind], tiny_model, pairs, tmp_path, cut_at(event, number))
+    assert resume(STAGES[kind], tiny_model, pairs, tmp_path) == (undisturbed[kind], [*range(first, 15)])
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_killed_after_the_last_step(kind, tiny_model, pairs, undisturbed, tmp_path):
+    with pytest.raises(PowerCut):
+        run(STAGES[kind], tiny_model, pairs, tmp_path, cut_at("checkpoint_saved", 5))
+    assert resume(STAGES[kind], tiny_model, pairs, tmp_path) == (undisturbed[kind], [])
+
+
+@pytest.mark.parametrize("damage", ["unsealed", "truncated weights", "damaged optimizer state", "all gone"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, tiny_model, pairs, undisturbed, tmp_path):
+    with pytest.raises(PowerCut):
+        run(TRAIN, tiny_model, pairs, tmp_path, cut_at("step", 11))
+    last = tmp_path / "work" / "checkpoints" / "checkpoint-9"
+    first = 7
+    if damage == "unsealed":
+        (last / "complete.json").unlink()
+    elif damage == "truncated weights":
+        weights = last / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "damaged optimizer state":
+        state = bytearray((last / "optimizer.pt").read_bytes())
+        state[len(state) // 2] ^= 1
+        (last / "optimizer.pt").write_bytes(state)
+    else:
+        for seal in last.parent.glob("*/complete.json"):
+            seal.unlink()
+        first = 1
+    assert resume(TRAIN, tiny_model, pairs, tmp_path) == (undisturbed["train"], [*range(first, 15)])
+
+
+def test_interrupted_again_and_again(tiny_model, pairs, undisturbed, tmp_path):
+    for _ in range(3):
+        with pytest.raises(PowerCut):
+            run(TRAIN, tiny_model, pairs, tmp_path, cut_at("step", 4))
+        (tmp_path / "out").rmdir()
+    out = run(TRAIN, tiny_model, pairs, tmp_path)
+    assert digests(out) == undisturbed["train"]
+    assert [entry["step"] for entry in read_stats(out)["history"]] == [*range(1, 15)]

@@ -1,0 +1,181 @@
+"""The engine, with stages that do nothing but write what they were given."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import ClassVar, Literal
+
+import pytest
+
+from embedkit import maintenance
+from embedkit.core.errors import DataError
+from embedkit.core.spec import ModelRef
+from embedkit.core.stage import Stage
+from embedkit.core.stats import write_stats
+from embedkit.core.store import Store
+from embedkit.difference import difference
+from embedkit.recipe import Recipe
+from embedkit.runner import run
+
+RAN: list[str] = []
+
+
+class Source(Stage):
+    kind: Literal["source"] = "source"
+    produces: ClassVar = "model"
+    text: str = "x"
+
+    def run(self, inputs, out, context):
+        RAN.append("source")
+        if self.text == "bad":
+            raise DataError("text: found 'bad'; expected anything else")
+        (out / "text.txt").write_text(self.text)
+        write_stats(out, {"summary": [f"wrote {self.text}"]})
+
+
+class Join(Stage):
+    kind: Literal["join"] = "join"
+    produces: ClassVar = "model"
+    models: tuple[ModelRef, ...]
+    between: str = ""
+
+    def parts(self):
+        return {f"{m}/upper": Upper(model=m) for m in self.models}
+
+    def run(self, inputs, out, context):
+        RAN.append("join")
+        texts = [(inputs[f"{m}/upper"].path / "text.txt").read_text() for m in self.models]
+        (out / "text.txt").write_text(self.between.join(texts))
+
+
+class Upper(Stage):
+    kind: Literal["upper"] = "upper"
+    produces: ClassVar = "text"
+    model: ModelRef
+
+    def run(self, inputs, out, context):
+        RAN.append("upper")
+        (out / "text.txt").write_text((inputs[self.model].path / "text.txt").read_text().upper())
+
+
+def recipe(between="", text="a"):
+    stages = {"a": Source(text=text), "b": Source(text="b"), "ab": Join(models=("a", "b"), between=between)}
+    return Recipe("toy", stages)
+
+
+@pytest.fixture
+def place(tmp_path):
+    RAN.clear()
+    return {"store": tmp_path / "store", "out": tmp_path / "out"}
+
+
+def test_a_run_makes_every_stage_and_links_it_by_name(place):
+    events = []
+    result = run(recipe(), **place, emit=lambda event, facts: events.append((event, facts.get("stage"))))
+    assert (place["out"] / "ab" / "text.txt").read_text() == "AB"
+    assert sorted(RAN) == ["join", "source", "source", "upper", "upper"]
+    assert result.made == ["a", "b", "ab/a/upper", "ab/b/upper", "ab"]
+    assert ("stage_finished", "ab") in events
+    provenance = json.loads((place["out"] / "provenance.json").read_text())
+    assert provenance["stages"]["ab"]["made"]["seconds"] >= 0
+    assert provenance["stages"]["ab"]["made"]["peak_memory"] > 0
+    assert provenance["versions"]["torch"]
+
+
+def test_a_second_run_makes_nothing(place):
+    run(recipe(), **place)
+    RAN.clear()
+    assert run(recipe(), **place).made == []
+    assert RAN == []
+
+
+def test_a_change_makes_again_only_what_follows(place):
+    run(recipe(), **place)
+    assert run(recipe(between="-"), **place).made == ["ab"]
+    assert run(recipe(between="-", text="c"), **place).made == ["a", "ab/a/upper", "ab"]
+    assert (place["out"] / "ab" / "text.txt").read_text() == "C-B"
+
+
+def test_until_stops_there(place):
+    result = run(recipe(), **place, until="a")
+    assert RAN == ["source"]
+    assert [p.name for p in place["out"].iterdir() if p.is_symlink()] == ["a"]
+    assert list(result.artifacts) == ["a"]
+
+
+def test_links_of_stages_that_are_gone_are_removed_and_other_files_left(place):
+    run(recipe(), **place)
+    (place["out"] / "notes.txt").write_text("mine")
+    run(Recipe("toy", {"z": Source(text="a")}), **place)
+    assert sorted(p.name for p in place["out"].iterdir()) == ["notes.txt", "provenance.json", "scores.json", "z"]
+
+
+def test_a_stage_error_names_the_stage_and_leaves_nothing(place):
+    with pytest.raises(DataError, match=r"^stages\.a: text: found 'bad'"):
+        run(recipe(text="bad"), **place)
+    assert list(Store(place["store"]).finished()) == []
+    assert not place["out"].exists()
+
+
+def test_difference_says_why_a_stage_ran_again(place, tmp_path):
+    run(recipe(), store=place["store"], out=tmp_path / "one")
+    run(recipe(between="-", text="c"), store=place["store"], out=tmp_path / "two")
+    found = {d.stage: d for d in difference(tmp_path / "one", tmp_path / "two")}
+    assert found["a"].reasons == ('spec.text: "a" -> "c"',)
+    assert found["ab"].reasons == ('spec.between: "" -> "-"',)
+    assert found["ab"].because_of == ("a", "a/upper")
+    assert "b" not in found
+    assert difference(tmp_path / "one", tmp_path / "one") == []
+
+
+def test_garbage_is_what_no_run_folder_uses(place, tmp_path):
+    run(recipe(), store=place["store"], out=tmp_path / "one")
+    run(recipe(text="c"), store=place["store"], out=tmp_path / "two")
+    store = Store(place["store"])
+    assert maintenance.garbage(store) == []
+    before = set(store.finished())
+    for link in (tmp_path / "two").iterdir():
+        link.unlink()
+    (tmp_path / "two").rmdir()
+    gone = maintenance.garbage(store)
+    assert {e.kind for e in gone} == {"source", "upper", "join"}
+    assert maintenance.collect(store, gone) > 0
+    assert set(store.finished()) == before - {e.name for e in gone}
+    assert run(recipe(), store=place["store"], out=tmp_path / "one").made == []
+
+
+def test_work_of_a_dead_process_is_garbage_of_a_living_one_not(place):
+    script = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from embedkit.core.store import Store
+
+        def make(draft, work):
+            (work / "checkpoint").write_text("x")
+            print("ready", flush=True)
+            time.sleep(60)
+
+        Store(Path(sys.argv[1])).get_or_make("key", make, about={})
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(place["store"])], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert maintenance.garbage(Store(place["store"])) == []
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert [e.sort for e in maintenance.garbage(Store(place["store"]))] == ["work"]
+
+
+def test_verify_names_what_is_damaged(place):
+    run(recipe(), **place)
+    store = Store(place["store"])
+    assert list(maintenance.verify(store)) == []
+    (place["out"] / "a" / "text.txt").write_text("tampered")
+    assert "text.txt" in next(iter(maintenance.verify(store)))
