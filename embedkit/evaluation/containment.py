@@ -18,7 +18,7 @@ def contained() -> Iterator[None]:
     import datasets
 
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     logger, hidden = logging.getLogger("mteb"), datasets.are_progress_bars_disabled()
     level = logger.level
     logger.setLevel(logging.ERROR)
