@@ -71,7 +71,7 @@ class Batches:
                     break
                 if batch.add(draw):
                     del waiting[draw.row]
-            for _ in range(len(self.examples.rows)):
+            for _ in range(2 * len(self.examples.rows)):  # far enough to see every row once
                 if batch.full:
                     break
                 draw = next(stream)

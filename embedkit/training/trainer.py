@@ -1,16 +1,13 @@
 """Runs the sentence-transformers trainer so that it can be killed at any moment and resumed to the same end."""
 
 import json
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -19,7 +16,6 @@ from sentence_transformers.sentence_transformer.model_card import SentenceTransf
 from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.utils import logging as transformers_logging
 
 from embedkit.core.errors import StageError
 from embedkit.core.progress import Advance
@@ -27,6 +23,7 @@ from embedkit.core.stage import Context
 from embedkit.core.store import write_atomically
 from embedkit.retrieval.encoder import load_model
 from embedkit.training.checkpoints import Checkpoints
+from embedkit.training.isolation import quiet, randomness_restored, tokenizer_restored
 from embedkit.training.options import Training
 
 LOGGED = ("step", "loss", "learning_rate", "grad_norm")
@@ -58,9 +55,9 @@ def fit(
     checkpoints = Checkpoints(context.work / "checkpoints")
     done = checkpoints.newest()
     if done is not None and done >= steps:
-        model.load_state_dict(load_model(checkpoints.folder(done)).state_dict())
+        model.load_state_dict(_checkpointed(checkpoints.folder(done)).state_dict())
         return _logged(checkpoints.history(done))
-    with quiet(), _randomness_restored(), context.progress("training", steps) as advance:
+    with quiet(), randomness_restored(), tokenizer_restored(model), context.progress("training", steps) as advance:
         trainer = _trainer(model, task, _arguments(spec, model, task, checkpoints.root, steps))
         trainer.add_callback(_Watch(trainer, task, checkpoints, context, advance))
         trainer.train(resume_from_checkpoint=str(checkpoints.folder(done)) if done is not None else None)
@@ -69,7 +66,8 @@ def fit(
 
 def open_model(folder: Path, device: str) -> SentenceTransformer:
     """The model to train, in float32."""
-    model: SentenceTransformer = load_model(folder, device="cpu" if device == "cpu" else None)
+    with quiet():
+        model: SentenceTransformer = load_model(folder, device="cpu" if device == "cpu" else None)
     model.float()
     return model
 
@@ -78,6 +76,11 @@ def save_model(model: SentenceTransformer, out: Path) -> None:
     """Write the model as an ordinary folder; the card is the packaging's business."""
     with quiet():
         model.save(str(out), create_model_card=False)
+
+
+def _checkpointed(folder: Path) -> SentenceTransformer:
+    with quiet():
+        return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
 
 def numbered(steps: int) -> Dataset:
@@ -203,27 +206,3 @@ class _Watch(TrainerCallback):
 
 def _logged(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     return [{name: entry[name] for name in LOGGED if name in entry} for entry in history if "loss" in entry]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of transformers: there is one of ours."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-@contextmanager
-def _randomness_restored() -> Iterator[None]:
-    """The trainer seeds the process's generators; give them back as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
