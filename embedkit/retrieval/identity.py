@@ -1,0 +1,131 @@
+"""What decides a vector, as one value: two requests may share vectors only if all of it is equal."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from embedkit.core.errors import ArtifactError, ModelError
+from embedkit.core.spec import digest
+from embedkit.core.store import MANIFEST, read_manifest, sha256
+
+Task = Literal["query", "document"]
+Similarity = Literal["cosine", "dot"]
+
+CONFIG: Final = "config_sentence_transformers.json"
+_FORMAT: Final = 1  # raise it when the same identity would now give other vectors
+
+# Files at the top of a model folder that no vector depends on. Whatever is not named here counts.
+# CONFIG is left out because what it says about vectors (prompt, truncation, normalisation) is part of the identity.
+_IGNORED: Final = (
+    *("README*", "LICENSE*", ".gitattributes", ".gitignore", MANIFEST, "stats.json", CONFIG),
+    *("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.*", "scaler.*", "rng_state*"),
+)
+_IGNORED_FOLDERS: Final = (".git/", ".cache/")
+
+
+@dataclass(frozen=True)
+class VectorIdentity:
+    """Everything a text's vector depends on besides the text."""
+
+    model: str  # digest of weights, module configurations and tokenizer
+    task: Task  # models may have other weights, lengths or templates for queries than for documents
+    prompt: str
+    max_length: int | None  # None: the model's own
+    precision: str
+    backend: str
+    truncate_dim: int | None
+    normalize: bool
+
+    @property
+    def key(self) -> str:
+        """SHA-256 that stands for all of it."""
+        return digest({"format": _FORMAT, **asdict(self)})
+
+
+def vector_identity(
+    folder: Path,
+    *,
+    task: Task,
+    prompt: str,
+    max_length: int | None = None,
+    precision: str = "float32",
+    backend: str = "torch",
+    truncate_dim: int | None = None,
+    normalize: bool = True,
+) -> VectorIdentity:
+    """The identity of vectors that the model in `folder` gives under these settings."""
+    return VectorIdentity(model_digest(folder), task, prompt, max_length, precision, backend, truncate_dim, normalize)
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over names and contents of every file of a model folder that can change a vector.
+
+    Does not move with the folder's place, its model card or the versions and prompts noted in its configuration.
+    """
+    if _is_artifact(folder):  # finished artifacts never change, so their digests need not be taken again
+        return digest_of_files(read_manifest(folder).files)
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return digest_of_files({name: sha256(path) for name, path in named.items() if not _ignored(name)})
+
+
+def digest_of_files(files: Mapping[str, str]) -> str:
+    """`model_digest` of a folder with these files: path below it -> SHA-256."""
+    return digest({path: found for path, found in files.items() if not _ignored(path)})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model folder says about prompts, similarity and truncation."""
+
+    prompts: Mapping[Task, str]
+    similarity: Similarity
+    truncate_dim: int | None
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The part of a model's configuration that is not in its modules, as sentence-transformers understands it.
+
+    Its `encode_query` and `encode_document` take the prompts named "query" and "document" and nothing else: names
+    like "passage" and the default prompt never apply, because a missing "document" counts as an empty one.
+    Raises `ModelError` if the configuration cannot be read or the model compares by neither cosine nor dot product.
+    """
+    raw = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    if not isinstance(raw, dict) or not isinstance(raw.get("prompts") or {}, dict):
+        raise ModelError(f"{folder / CONFIG}: should be a JSON object, and its 'prompts' one from names to texts")
+    kind = raw.get("model_type", "SentenceTransformer")
+    if kind != "SentenceTransformer":
+        raise ModelError(f"{folder}: is a {kind}; a SentenceTransformer (one dense vector a text) is needed")
+    similarity: Any = raw.get("similarity_fn_name") or "cosine"
+    if similarity not in ("cosine", "dot"):
+        raise ModelError(f"{folder / CONFIG}: similarity {similarity!r}; only 'cosine' and 'dot' can be searched by")
+    prompts = raw.get("prompts") or {}
+    wanted: dict[Task, str] = {"query": prompts.get("query") or "", "document": prompts.get("document") or ""}
+    return ModelConfig(wanted, similarity, raw.get("truncate_dim"))
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a model folder. Raises `ModelError` if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from None
+
+
+def _is_artifact(folder: Path) -> bool:
+    """Whether `folder` is an artifact in its place in the store; a copy of one, which may be edited, is not."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        return read_manifest(folder).key == folder.resolve().name
+    except (ArtifactError, KeyError, AttributeError):  # another tool's manifest.json
+        return False
+
+
+def _ignored(path: str) -> bool:
+    if "/" in path:
+        return path.startswith(_IGNORED_FOLDERS)
+    return any(fnmatch(path, pattern) for pattern in _IGNORED)
