@@ -93,8 +93,8 @@ def _summary(stats: Mapping[str, Any], wanted: int) -> list[str]:
         f"{counts['queries']:,} queries over {counts['documents']:,} documents: {wanted} negatives each for {full:,}, "
         f"fewer for {counts['queries_with_fewer']:,}, none for {counts['queries_without']:,}"
     ]
-    drops = [f"{row['dropped']:,} {row['name'].replace('_', ' ')}" for row in stats["filters"]]
-    lines.append(f"dropped of {counts['candidates']:,} candidates: {', '.join(drops)}")
+    drops = [f"{row['name'].replace('_', ' ')} {row['dropped']:,}" for row in stats["filters"] if row["dropped"]]
+    lines.append(f"dropped of {counts['candidates']:,} candidates: {', '.join(drops) or 'none'}")
     listed = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
     rank = "" if stats["mean_rank"] is None else f"; negatives' mean rank {stats['mean_rank']:.1f}"
     lines.append(f"mean scores: {listed}{rank}")
