@@ -39,7 +39,7 @@ def methods(lineage: Lineage) -> list[Method]:
 
 def _losses(node: Node) -> Iterator[Method]:
     if node.kind == "train_st":
-        yield Method(f"{loss_name(node.spec)} of sentence-transformers", (_PEERS,))
+        yield Method(f"{loss_name(node.spec)} (sentence-transformers)", (_PEERS,))
     for kind in _kinds(node.spec.get("loss")):
         if kind in _LOSSES:
             yield _LOSSES[kind]

@@ -112,6 +112,21 @@ def test_a_model_that_was_not_evaluated_has_a_card_without_scores(tmp_path):
     ]
 
 
+def test_the_card_of_a_peer_names_the_losses_of_others(run, tmp_path):
+    stage = Package(model="plain4", scores="scores", name="m", license="mit", base_model="org/base", samples=50)
+    card = ModelCard.load(make(stage, run, tmp_path) / "README.md")
+    assert card.data.base_model == "org/base"
+    assert "- MultipleNegativesRankingLoss, 4 directions (sentence-transformers) (<https://sbert.net" in card.text
+    assert "| tldr | 300 | nDCG@10 | 0.6" in card.text
+    assert "interval" not in card.text
+
+
+def test_a_model_as_its_makers_released_it_has_no_training_data_and_methods(run, tmp_path):
+    text = (make(Package(model="base", scores="scores", name="m"), run, tmp_path) / "README.md").read_text()
+    assert "No training data is known" in text
+    assert "None: the weights are those of the model it came from." in text
+
+
 def test_a_baseline_without_scores_is_a_warning(run, tmp_path):
     stage = Package(model="soup", scores="scores", baseline="text", name="m", license="mit", samples=50)
     warnings = read_stats(make(stage, run, tmp_path))["warnings"]

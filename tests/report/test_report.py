@@ -106,6 +106,7 @@ def test_the_sections_of_all_kinds_of_stages_are_there(page):
     text = page.visible()
     for told in (
         "percent of positive 18,822 15.9 %",
+        "soup is second alone: its search kept one member",
         "One member alone is the soup: second",
         "queries.jsonl:17 text is empty",
         "first (encoder) teacher 2 0.639",
@@ -204,6 +205,29 @@ def test_a_candidate_without_scores_is_an_error(run, tmp_path):
     with pytest.raises(StageError, match="candidate: 'tldr' was not evaluated"):
         make(stage, run, tmp_path)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_one_model_against_itself_and_one_peer(tmp_path):
+    run = build_run(tmp_path / "store", means={"base": 0.5})
+    out = make(Report(scores="scores", baseline="base", candidate="base", peers=("base",), samples=50), run, tmp_path)
+    page = Page((out / "index.html").read_text(encoding="utf-8"))
+    assert "these queries do not tell base and base apart" in page.visible()
+    assert "Intervals on tldr" not in {attrs.get("aria-label") for _, attrs in page.tags}
+
+
+def test_a_training_without_history_has_no_curve(tmp_path):
+    run = build_run(tmp_path / "store")
+    for name in ("warm", "first"):
+        path = run.artifacts[name].path / "stats.json"
+        path.write_text(json.dumps({"summary": [], "history": [] if name == "warm" else [{"step": 1, "loss": 2.5}]}))
+    page = Page((make(REPORT, run, tmp_path) / "index.html").read_text(encoding="utf-8"))
+    labels = " ".join(attrs["aria-label"] for _, attrs in page.tags if "aria-label" in attrs)
+    assert "Training loss of first: loss 2.500 at step 1" in labels
+    assert "Training loss of warm" not in labels
+
+
+def test_the_estimate_is_seconds_whatever_the_models():
+    assert 0 < REPORT.estimate({}).overhead < 60
 
 
 def test_all_references_of_the_spec_are_found():

@@ -11,6 +11,7 @@ from embedkit.report.plots import histograms
 from embedkit.report.tables import number, words
 
 _GROUPS: Final = ("positives", "negatives", "dropped")
+_HUBS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -56,5 +57,5 @@ def _mined(node: Node, lineage: Lineage) -> Mined:
         candidates=stats.get("counts", {}).get("candidates", 0),
         figure=histograms(shown, about=f"Score distributions of {node.name}: {told}") if shown else None,
         groups=groups,
-        hubs=[(row["doc_id"], row["queries"]) for row in stats.get("hubs", [])],
+        hubs=[(row["doc_id"], row["queries"]) for row in stats.get("hubs", [])[:_HUBS]],
     )
