@@ -45,7 +45,7 @@ def plan(stages: Mapping[str, Stage], pins: Pins | None = None) -> list[Step]:
     steps: dict[str, Step] = {}
     for name in _order(stages):
         for part_name, part in stages[name].parts().items():
-            steps[part_name] = _step(f"{name}/{part_name}", part, pins, steps, part_of=name)
+            steps[f"{name}/{part_name}"] = _step(f"{name}/{part_name}", part, pins, steps, part_of=name)
         steps[name] = _step(name, stages[name], pins, steps)
     return list(steps.values())
 
@@ -112,7 +112,7 @@ def _order(stages: Mapping[str, Stage]) -> list[str]:
 def _step(name: str, stage: Stage, pins: Pins, steps: Mapping[str, Step], part_of: str | None = None) -> Step:
     sources = {".".join(map(str, where)): steps[ref].key for where, ref, _ in marked(stage, Reference)}
     inputs = {ref: steps[ref].key for _, ref, _ in marked(stage, Reference)}
-    parts = {part: steps[part].key for part in stage.parts()}
+    parts = {part: steps[f"{name}/{part}"].key for part in stage.parts()}
     about: dict[str, Any] = {
         "spec": identity(stage, keys=inputs, digests=pins.digests),
         "version": stage.version,

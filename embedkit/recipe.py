@@ -177,7 +177,8 @@ def _message(error: ErrorDetails, raw: Any, where: Sequence[str | int]) -> str:
         return "needs a key `kind` that says what it is"
     found = error.get("input")
     shown = "" if isinstance(found, dict | list) else f"found {found!r}; "
-    return f"{shown}{error['msg'][:1].lower()}{error['msg'][1:]}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{shown}{said[:1].lower()}{said[1:]}"
 
 
 def _fields_beside(raw: Any, where: Sequence[str | int]) -> list[str]:

@@ -153,6 +153,12 @@ def test_until_takes_what_is_needed_and_no_more():
         needed_for(plan(RECIPE), "frist")
 
 
+def test_two_stages_may_have_parts_of_the_same_name():
+    steps = plan({**RECIPE, "again": Many(models=("base",))})
+    assert [s.name for s in steps if s.part_of == "again"] == ["again/base/t"]
+    assert [s.name for s in steps if s.part_of == "scores"] == ["scores/base/t", "scores/second/t"]
+
+
 def test_labels_name_everything_a_step_comes_from():
     step = next(s for s in plan(RECIPE) if s.name == "show")
     assert set(step.labels.values()) == {"base", "rows", "first", "second"}

@@ -124,8 +124,8 @@ def test_difference_says_why_a_stage_ran_again(place, tmp_path):
     run(recipe(), store=place["store"], out=tmp_path / "one")
     run(recipe(between="-", text="c"), store=place["store"], out=tmp_path / "two")
     found = {d.stage: d for d in difference(tmp_path / "one", tmp_path / "two")}
-    assert found["a"].reasons == ('spec.text: "a" -> "c"',)
-    assert found["ab"].reasons == ('spec.between: "" -> "-"',)
+    assert found["a"].reasons == ('text: "a" -> "c"',)
+    assert found["ab"].reasons == ('between: "" -> "-"',)
     assert found["ab"].because_of == ("a", "a/upper")
     assert "b" not in found
     assert difference(tmp_path / "one", tmp_path / "one") == []

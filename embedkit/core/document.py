@@ -63,18 +63,18 @@ class Document:
 def parse(text: str, source: str) -> Document:
     """Parse YAML text; `RecipeError` with the line where it is not YAML."""
     loader = yaml.SafeLoader(text)
+    document = Document(None, source)
     try:
         node = loader.get_single_node()
-        value = loader.construct_document(node) if node is not None else None
+        if node is not None:
+            _index(node, (), document, on_path=set())  # before merge keys (<<) are written out into the nodes
+            document.value = loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         raise RecipeError(f"{source}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
     finally:
         loader.dispose()
-    document = Document(value, source)
-    if node is not None:
-        _index(node, (), document, on_path=set())
     return document
 
 

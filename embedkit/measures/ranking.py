@@ -62,6 +62,11 @@ def mean_scores(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {metric: total / len(values) for metric, total in sums.items()}
 
 
+def ranked(scores: Mapping[str, float]) -> list[str]:
+    """Documents best first; of equal scores, the higher id first, as trec_eval ranks them."""
+    return sorted(scores, key=lambda doc: (scores[doc], doc), reverse=True)
+
+
 def parse_metric(name: str) -> tuple[str, int]:
     """`"ndcg@10"` -> `("ndcg", 10)`. Raises `RecipeError` if there is no such metric."""
     match = re.fullmatch(r"([a-z_]+)@([1-9][0-9]*)", name)
@@ -79,5 +84,4 @@ def _hint(name: str) -> str:
 
 def _reciprocal_rank(scores: Mapping[str, float], relevances: Mapping[str, int], k: int) -> float:
     """trec_eval's recip_rank, but of the first `k` documents only."""
-    ranking = sorted(scores, key=lambda doc: (scores[doc], doc), reverse=True)[:k]
-    return next((1.0 / rank for rank, doc in enumerate(ranking, start=1) if relevances.get(doc, 0) > 0), 0.0)
+    return next((1.0 / rank for rank, doc in enumerate(ranked(scores)[:k], start=1) if relevances.get(doc, 0) > 0), 0.0)

@@ -63,3 +63,10 @@ def test_aliases_that_blow_up_are_refused():
 
 def test_an_alias_that_contains_itself_is_a_problem():
     assert "contains itself" in str(parse("a: &a [*a]", "r.yaml").problems[0])
+
+
+def test_merge_keys_may_be_overridden():
+    document = parse("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\n", "r.yaml")
+    assert document.value["b"] == {"x": 1, "y": 3}
+    assert document.problems == []
+    assert document.where(("b", "y")).text == "r.yaml:4"
