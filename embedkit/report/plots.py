@@ -149,7 +149,7 @@ def _svg(figure: Figure, about: str) -> Markup:
     body = re.sub(r' (?:clip-path|id)="[^"]*"', "", body)
     body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-    body = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", body)
+    body = re.sub(r"<[^>]*>", _with_short_numbers, body)  # coordinates, not the texts between the tags
     body = re.sub(r"\s*\n\s*", " ", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
@@ -157,3 +157,7 @@ def _svg(figure: Figure, about: str) -> Markup:
         f'<svg class="figure" role="img" aria-label="{escape(about)}" viewBox="0 0 {width} {height}" '
         f'style="max-width:{float(width):.0f}pt"><g stroke-linejoin="round">{body}</g></svg>'
     )
+
+
+def _with_short_numbers(tag: re.Match[str]) -> str:
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag[0])

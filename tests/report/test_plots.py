@@ -33,6 +33,12 @@ def test_texts_are_escaped_and_not_read_as_formulas():
     assert 'aria-label="loss of &#34;a&#34; &amp; &lt;b&gt;"' in FIGURES["curve"]()
 
 
+def test_small_values_keep_their_decimals():
+    text = intervals([Bar("soup", 0.0003, 0.0, 0.001)], xlabel="difference", about="differences")
+    assert re.search(r">0\.000[1-9]+<", text)
+    assert not re.search(r'="[^"]*\d\.\d{3}', text)
+
+
 def test_a_dot_is_open_where_the_interval_holds_zero():
     clear = intervals([BARS[0]], xlabel="x", about="x").count("--paper")
     both = intervals(BARS, xlabel="x", about="x").count("--paper")
