@@ -67,8 +67,9 @@ class Lineage:
         return [*names, *([f"{parts} parts" if parts > 1 else "1 part"] if parts else [])] or ["outside files"]
 
     def summary(self, node: Node) -> list[str]:
-        """What a stage says of its artifact, keys replaced by names: artifacts know no names, the lineage does."""
-        return [self._named(text) for text in node.stats.get("summary", [])]
+        """What a stage says of its artifact besides warnings, keys replaced by the names that artifacts do not know."""
+        warnings = self.warnings(node)
+        return [text for text in map(self._named, node.stats.get("summary", [])) if text not in warnings]
 
     def warnings(self, node: Node) -> list[str]:
         """What a stage warns of, keys replaced by names."""

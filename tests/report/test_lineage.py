@@ -32,5 +32,11 @@ def test_keys_in_a_summary_are_shown_as_names(run, lineage):
     assert run.artifacts["first"].key[:8] in taught.stats["summary"][0]
 
 
+def test_a_warning_is_not_said_twice(run, lineage):
+    tldr = lineage.nodes[run.artifacts["tldr"].key]
+    assert lineage.warnings(tldr) == ["1 bad rows were dropped; see rejects.jsonl"]
+    assert len(lineage.summary(tldr)) == len(tldr.stats["summary"]) - 1
+
+
 def test_an_unknown_key_is_called_by_its_beginning(lineage):
     assert lineage.label("f" * 64) == "f" * 12
