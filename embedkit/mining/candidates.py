@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.core.errors import DataError, ModelError, StageError
+from embedkit.core.errors import DataError, StageError
 from embedkit.core.records import Corpus, Pair, Qrels, Queries, pairs_of
 from embedkit.core.stage import Context
 from embedkit.mining.filters import NONE, Candidates, Rows
 from embedkit.mining.known import Known, close
+from embedkit.mining.lists import list_scores
 from embedkit.mining.miner import Choice, best, find_rows
 from embedkit.retrieval.encoder import StoredEncoder
 from embedkit.retrieval.index import AnyIndex
@@ -44,7 +45,7 @@ def retrieve(
     """Each judged query's `top_k` best documents besides those that can be no negative, and its positives' scores.
 
     Room for excluded documents is made for as many as any query has, but no more than `top_k`: a query with more of
-    them may see fewer candidates. Raises `DataError` without judged queries, `ModelError` on NaN or infinite scores.
+    them may see fewer candidates. Raises `DataError` if no query is judged.
     """
     pairs = pairs_of(qrels)
     if not pairs:
@@ -56,8 +57,6 @@ def retrieve(
     known = close(questions, documents, relevant)
     width = min(len(documents), top_k + min(known.most(), top_k))
     rows, scores, positives = _search(encoder, index, questions, documents, relevant, width, context)
-    if not np.isfinite(scores[rows != NONE]).all() or not np.isfinite(positives).all():
-        raise ModelError("model: similarities are not finite numbers; its weights are damaged or its training diverged")
     ends = np.cumsum([len(some) for some in relevant])[:-1]
     candidates = Candidates(
         query_ids=[pair.query_id for pair in pairs],
@@ -107,9 +106,9 @@ def _search(
     """
     path = context.work / _KEPT
     if not path.is_file():
-        query_vectors, document_vectors = encoder.queries(queries), encoder.documents(documents)
+        query_vectors, document_vectors = encoder.queries(queries), encoder.stored("document", documents)
         rows, scores = index.search(query_vectors, document_vectors, width, context.progress)
-        own = [document_vectors[some] @ vector for some, vector in zip(relevant, query_vectors, strict=True)]
+        own = list_scores(query_vectors, document_vectors, relevant)
         _keep(path, rows=rows.astype(np.int64), scores=scores.astype(np.float32), positives=np.concatenate(own))
         context.emit("search_finished", {"queries": len(queries), "documents": len(documents), "candidates": width})
     with np.load(path, allow_pickle=False) as kept:

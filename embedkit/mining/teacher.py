@@ -70,13 +70,14 @@ class Encoder(Teacher):
     model: ModelRef
 
     def open(self, documents: Sequence[str], inputs: Mapping[str, Artifact], context: Context) -> Scorer:
+        from embedkit.mining.lists import list_scores
         from embedkit.retrieval.encoder import open_encoder
 
         encoder = open_encoder(inputs[self.model].path, context)
-        vectors = encoder.documents(documents)
+        vectors = encoder.stored("document", documents)
 
         def score(queries: Sequence[str], lists: Sequence[Rows]) -> list[Scores]:
-            return [vectors[rows] @ query for query, rows in zip(encoder.queries(queries), lists, strict=True)]
+            return list(list_scores(encoder.queries(queries), vectors, lists))
 
         return score
 

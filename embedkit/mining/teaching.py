@@ -5,16 +5,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError, ModelError, StageError
 from embedkit.core.records import Corpus, Pair, Pairs, Qrels, Queries, read_corpus, read_queries
 from embedkit.core.stage import Artifact, Context
 from embedkit.mining.audit import histograms
-from embedkit.mining.filters import NONE
 from embedkit.mining.rerank import METRIC, Rerank, compare
 from embedkit.mining.teacher import Rows, Scorer, Scores
 from embedkit.retrieval.encoder import StoredEncoder, open_encoder
+from embedkit.retrieval.nearest import Vectors
 
 if TYPE_CHECKING:
     from embedkit.mining.stage import Teach
@@ -33,7 +32,7 @@ class Classroom:
     queries: Queries
     documents: Sequence[str]  # N texts
     student: StoredEncoder
-    vectors: NDArray[np.float32]  # (N, D), the student's
+    vectors: Vectors  # (N, D), the student's
     scorers: Sequence[Scorer]
     labels: Sequence[Mapping[str, Any]]
 
@@ -51,7 +50,7 @@ class Classroom:
             queries=read_queries(data),
             documents=documents,
             student=student,
-            vectors=student.documents(documents),
+            vectors=student.stored("document", documents),
             scorers=[teacher.open(documents, inputs, context) for teacher in spec.teachers],
             labels=[{**teacher.label(inputs), "weight": teacher.weight} for teacher in spec.teachers],
         )
@@ -60,7 +59,7 @@ class Classroom:
         """Per query, rows and scores of the student's best `depth` documents, best first."""
         depth = min(self.spec.depth, len(self.documents))
         rows, scores = self.spec.index.search(self.student.queries(queries), self.vectors, depth, self.context.progress)
-        return [some[some != NONE] for some in rows], [s[some != NONE] for some, s in zip(rows, scores, strict=True)]
+        return list(rows), list(scores)
 
     def score(self, queries: Sequence[str], pools: Sequence[Rows]) -> list[list[Scores]]:
         """Every teacher's scores of every pool. Raises `ModelError` on scores that are no numbers."""
