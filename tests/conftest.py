@@ -63,3 +63,7 @@ def context(tmp_path) -> Context:
     """A context with folders of its own."""
     (tmp_path / "work").mkdir()
     return Context(work=tmp_path / "work", embeddings=tmp_path / "embeddings")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
