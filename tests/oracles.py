@@ -146,3 +146,66 @@ def z_scores_by_hand(scores: list[float]) -> list[float]:
     mean = sum(scores) / len(scores)
     deviation = math.sqrt(sum((s - mean) ** 2 for s in scores) / len(scores))
     return [(s - mean) / deviation if max(scores) - min(scores) > 1e-6 else 0.0 for s in scores]
+
+
+def ranked_by_hand(scores: dict[str, float]) -> list[str]:
+    """Documents best first; of equal scores the greater id first, as trec_eval has it."""
+    ranking: list[str] = []
+    left = dict(scores)
+    while left:
+        best = max(left.values())
+        winner = max(doc for doc in left if left[doc] == best)
+        ranking.append(winner)
+        del left[winner]
+    return ranking
+
+
+def ndcg_by_hand(scores: dict[str, float], relevances: dict[str, int], k: int) -> float:
+    """Gain is the relevance, discount log2(rank + 1); documents judged below 0 gain nothing."""
+    gains = [max(0, relevances.get(doc, 0)) for doc in ranked_by_hand(scores)][:k]
+    best = sorted((max(0, relevance) for relevance in relevances.values()), reverse=True)[:k]
+    ideal = sum(gain / math.log2(rank + 2) for rank, gain in enumerate(best))
+    return sum(gain / math.log2(rank + 2) for rank, gain in enumerate(gains)) / ideal if ideal else 0.0
+
+
+def mrr_by_hand(scores: dict[str, float], relevances: dict[str, int], k: int) -> float:
+    for rank, doc in enumerate(ranked_by_hand(scores)[:k]):
+        if relevances.get(doc, 0) > 0:
+            return 1 / (rank + 1)
+    return 0.0
+
+
+def recall_by_hand(scores: dict[str, float], relevances: dict[str, int], k: int) -> float:
+    relevant = [doc for doc, relevance in relevances.items() if relevance > 0]
+    found = [doc for doc in ranked_by_hand(scores)[:k] if doc in relevant]
+    return len(found) / len(relevant) if relevant else 0.0
+
+
+def average_precision_by_hand(scores: dict[str, float], relevances: dict[str, int], k: int) -> float:
+    relevant = [doc for doc, relevance in relevances.items() if relevance > 0]
+    hits, total = 0, 0.0
+    for rank, doc in enumerate(ranked_by_hand(scores)[:k]):
+        if doc in relevant:
+            hits += 1
+            total += hits / (rank + 1)
+    return total / len(relevant) if relevant else 0.0
+
+
+def nearest_by_hand(query: list[float], documents: list[list[float]], k: int) -> list[int]:
+    """Rows of the k largest dot products, equal ones by row."""
+    scores = [dot(query, document) for document in documents]
+    return sorted(range(len(documents)), key=lambda row: (-scores[row], row))[:k]
+
+
+def bootstrap_means_by_hand(differences: list[float], draws: list[list[int]]) -> list[float]:
+    """The mean of the differences at each draw's places."""
+    return [sum(differences[place] for place in draw) / len(draw) for draw in draws]
+
+
+def sign_flip_p_by_hand(differences: list[float]) -> float:
+    """The share of all sign patterns with a sum at least as far from 0 as the observed one."""
+    observed, count = abs(sum(differences)), 0
+    for pattern in range(1 << len(differences)):
+        flipped = [-d if pattern >> i & 1 else d for i, d in enumerate(differences)]
+        count += abs(sum(flipped)) >= observed - 1e-9
+    return count / (1 << len(differences))

@@ -67,7 +67,13 @@ class StoredEncoder:
         )
 
     def _encode(self, texts: Sequence[str], identity: VectorIdentity) -> Floats:
-        return encode(self._model, texts, identity, batch_tokens=self._batch_tokens)
+        vectors = encode(self._model, texts, identity, batch_tokens=self._batch_tokens)
+        if bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+            raise ModelError(
+                f"{self._folder}: gives vectors that are not finite for {len(bad)} of {len(texts)} texts, the first "
+                f"{texts[bad[0]][:60]!r}; its weights are damaged or its training diverged"
+            )
+        return vectors
 
     @cached_property
     def _model(self) -> "SentenceTransformer":

@@ -118,7 +118,7 @@ def is_complete(path: Path, *, rows: int) -> bool:
     """Whether the shard at `path` was written to its end and has `rows` rows. Its numbers are for `verify` to check."""
     try:
         sidecar = _read_sidecar(path)
-        if sidecar["bytes"] != path.stat().st_size:
+        if (sidecar["rows"], sidecar["bytes"]) != (rows, path.stat().st_size):
             return False
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         return bool(vectors.shape == (rows, sidecar["dim"]) and vectors.dtype == np.float32)

@@ -1,0 +1,201 @@
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
+from tokenizers import Tokenizer
+
+from embedkit.core.errors import ModelError
+from embedkit.retrieval import encoder as encoders
+from embedkit.retrieval.batches import token_batches
+from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.identity import CONFIG
+from tests.tiny import WORDS
+
+TEXTS = [" ".join(WORDS[i % 40 : i % 40 + 1 + i % 9]) for i in range(40)]
+
+
+@pytest.fixture
+def copy(tiny_model, tmp_path):
+    return shutil.copytree(tiny_model, tmp_path / "copy")
+
+
+def configure(folder, **changes):
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | changes))
+    return folder
+
+
+@pytest.fixture
+def no_loading(monkeypatch):
+    monkeypatch.setattr(encoders, "load_model", lambda *_: pytest.fail("loaded the model"))
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 50, 16_384])
+def test_vectors_are_those_of_sentence_transformers(tiny_model, context, batch_tokens):
+    found = open_encoder(tiny_model, context, batch_tokens=batch_tokens)
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    np.testing.assert_allclose(found.queries(TEXTS), model.encode_query(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(found.documents(TEXTS), model.encode_document(TEXTS), atol=1e-6)
+    assert found.queries(TEXTS).dtype == np.float32
+    assert found.similarity == "cosine"
+
+
+def test_prompts_and_truncation_of_the_folder_apply(copy, context):
+    configure(copy, prompts={"query": "find ", "document": "show "}, truncate_dim=8, similarity_fn_name="dot")
+    found, model = open_encoder(copy, context), SentenceTransformer(str(copy), device="cpu")
+    assert found.queries(TEXTS).shape == (40, 8)
+    np.testing.assert_allclose(found.queries(TEXTS), model.encode_query(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(found.documents(TEXTS), model.encode_document(TEXTS), atol=1e-6)
+    assert found.similarity == "dot"
+    assert np.abs(found.queries(TEXTS) - found.documents(TEXTS)).max() > 1e-2
+
+
+def test_cosine_vectors_have_unit_length_after_truncation(copy, context):
+    found = open_encoder(configure(copy, truncate_dim=8), context)
+    np.testing.assert_allclose(np.linalg.norm(found.queries(TEXTS), axis=1), 1, atol=1e-6)
+
+
+def test_a_length_limit_applies(tiny_model, context):
+    text = " ".join(WORDS[:20])
+    short = open_encoder(tiny_model, context, max_length=6).documents([text])
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    model.max_seq_length = 6
+    np.testing.assert_allclose(short, model.encode_document([text]), atol=1e-6)
+    assert np.abs(short - open_encoder(tiny_model, context).documents([text])).max() > 1e-3
+
+
+def test_a_second_model_never_gets_the_first_ones_vectors(tiny_model, other_tiny_model, tmp_path, context):
+    """The trap of peers: caches named by path or by the base model in a model card."""
+    place = tmp_path / "model"  # both models lie at the same path, with the same card, one after the other
+    found = []
+    for source in (tiny_model, other_tiny_model):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(source, place)
+        (place / "README.md").write_text("base_model: the-same")
+        found.append(open_encoder(place, context))
+        expected = SentenceTransformer(str(source), device="cpu").encode_document(TEXTS)
+        np.testing.assert_allclose(found[-1].documents(TEXTS), expected, atol=1e-6)
+    assert found[0].identity != found[1].identity
+
+
+def test_stored_vectors_need_no_model(tiny_model, context, no_loading, request):
+    with pytest.raises(pytest.fail.Exception):
+        open_encoder(tiny_model, context).documents(TEXTS)
+    request.getfixturevalue("monkeypatch").undo()
+    first = open_encoder(tiny_model, context).documents(TEXTS)
+    request.getfixturevalue("monkeypatch").setattr(encoders, "load_model", lambda *_: pytest.fail("loaded the model"))
+    copy = shutil.copytree(tiny_model, context.work / "elsewhere")  # the same model in another place
+    (copy / "README.md").write_text("another card")
+    assert (open_encoder(copy, context).documents(TEXTS) == first).all()
+
+
+def test_queries_and_documents_are_kept_apart(tmp_path, tiny_model, context):
+    """An asymmetric model: same text, same (empty) prompt, other weights."""
+    towers = [Transformer(str(tiny_model)), Transformer(str(tiny_model))]
+    with torch.no_grad():
+        next(towers[1].parameters()).mul_(-1)
+    router = Router.for_query_document([towers[0], Pooling(32)], [towers[1], Pooling(32)])
+    SentenceTransformer(modules=[router], device="cpu").save(str(tmp_path / "router"), create_model_card=False)
+    found, model = open_encoder(tmp_path / "router", context), SentenceTransformer(str(tmp_path / "router"))
+    np.testing.assert_allclose(found.queries(TEXTS), model.encode_query(TEXTS, normalize_embeddings=True), atol=1e-6)
+    documents = model.encode_document(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(found.documents(TEXTS), documents, atol=1e-6)
+    assert np.abs(found.queries(TEXTS) - found.documents(TEXTS)).max() > 1e-2
+
+
+def test_a_model_without_attention_works(tiny_model, tmp_path, context):
+    static = StaticEmbedding(Tokenizer.from_file(str(tiny_model / "tokenizer.json")), embedding_dim=16)
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
+    expected = SentenceTransformer(str(tmp_path / "static"), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(open_encoder(tmp_path / "static", context).documents(TEXTS), expected, atol=1e-6)
+
+
+def test_no_texts_give_no_vectors(tiny_model, context, no_loading):
+    assert open_encoder(tiny_model, context).queries([]).shape == (0, 0)
+
+
+def test_weights_that_give_nan_are_told_and_nothing_is_stored(copy, context):
+    from safetensors.torch import load_file, save_file
+
+    weights = {
+        name: torch.full_like(tensor, float("nan")) for name, tensor in load_file(copy / "model.safetensors").items()
+    }
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="not finite for 40 of 40 texts"):
+        open_encoder(copy, context).documents(TEXTS)
+    assert not list(context.embeddings.rglob("*.npy"))
+
+
+def test_loading_is_quiet(tiny_model, capfd, caplog):
+    with caplog.at_level(logging.WARNING):
+        load_model(tiny_model, device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+def test_batches_hold_every_row_once_within_the_budget():
+    counts = np.random.default_rng(0).integers(1, 60, 200)
+    batches = list(token_batches(counts, 100))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
+    assert all(len(batch) * counts[batch].max() <= 100 for batch in batches)
+    assert [batch.tolist() for batch in token_batches(np.array([500, 3]), 100)] == [[0], [1]]
+
+
+def test_a_folder_that_is_no_model_is_told(tmp_path, copy):
+    with pytest.raises(ModelError, match="there is no such folder"):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(ModelError, match="it has no modules"):
+        load_model(tmp_path)
+    (copy / "modules.json").write_text('{"0": 1}')
+    with pytest.raises(ModelError, match="should be a list of modules"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("use", [load_model, lambda folder: open_encoder(folder, None)])
+def test_code_of_a_models_own_is_never_run(copy, use):
+    modules = json.loads((copy / "modules.json").read_text())
+    modules[1]["type"] = "custom.Pooling"
+    (copy / "modules.json").write_text(json.dumps(modules))
+    (copy / "custom.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ModelError, match=r"needs code of its own \(custom.Pooling\)"):
+        use(copy)
+
+
+def test_code_named_by_a_router_is_never_run(copy):
+    (copy / "router_config.json").write_text(json.dumps({"types": {"query_0": "os.path"}}))
+    with pytest.raises(ModelError, match=r"needs code of its own \(os.path\)"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("place", [".", "2_Normalize"])
+def test_pickled_weights_are_never_read(copy, place):
+    if place == ".":
+        (copy / "model.safetensors").unlink()
+    (copy / place / "pytorch_model.bin").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(ModelError, match="weights in pickle format"):
+        load_model(copy)
+
+
+def test_an_adapter_is_no_model_of_its_own(copy):
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="merge it into the base"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove"])
+def test_damaged_weights_are_one_clear_line(copy, damage):
+    path = copy / "model.safetensors"
+    if damage == "truncate":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        path.unlink()
+    with pytest.raises(ModelError, match="cannot be loaded") as error:
+        load_model(copy)
+    assert len(error.value.problems) == 1
+    assert "\n" not in str(error.value)
