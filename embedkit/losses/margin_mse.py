@@ -13,7 +13,8 @@ class MarginMSE(Loss):
 
         L = 1/B Σ_i mean over p, n of ( (q_i·d_p − q_i·d_n) − (t_ip − t_in) )²
 
-    p runs over the query's positives, n over its own negatives; t are the teacher's scores. Cosines lie in [−1, 1]: bring the teacher's scores to that scale first.
+    p runs over the query's positives, n over its own negatives; t are the teacher's scores.
+    Cosines lie in [−1, 1]: bring the teacher's scores to that scale first.
     Reference: https://arxiv.org/abs/2010.02666, eq. 7.
     """
 
