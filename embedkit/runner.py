@@ -50,9 +50,8 @@ def run(
     start = time.perf_counter()
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), settings)
     place = Store(Path(store).resolve())
-    steps = plan(recipe.stages, pin(recipe.stages, place))
-    if until is not None:
-        steps = needed_for(steps, until)
+    whole = plan(recipe.stages, pin(recipe.stages, place))
+    steps = needed_for(whole, until) if until is not None else whole
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     artifacts: dict[str, Artifact] = {}
     made: list[str] = []
@@ -66,7 +65,8 @@ def run(
             emit("stage_kept", {"stage": step.name, "key": step.key, "part_of": step.part_of})
         artifacts[step.name] = found
     seconds = time.perf_counter() - start
-    write_outputs(recipe, steps, artifacts, made, place, folder, seconds=seconds)
+    shown = {step.name: found for step in whole if (found := artifacts.get(step.name) or place.find(step.key))}
+    write_outputs(recipe, [s for s in whole if s.name in shown], shown, made, place, folder, seconds=seconds)
     emit("run_finished", {"made": len(made), "kept": len(steps) - len(made), "seconds": seconds, "out": str(folder)})
     return Result(steps, artifacts, made, folder, seconds)
 

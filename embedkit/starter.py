@@ -1,5 +1,6 @@
 """Starter recipes that ship with the package."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,8 @@ def recipes() -> Path:
     return next(place for place in _PLACES if (place / "quickstart.yaml").is_file())
 
 
-def write_starter(recipe: Path, *, quickstart: bool = False) -> list[Path]:
-    """Write a starter recipe to `recipe`, and the quickstart's data beside it; what was written. Overwrites nothing."""
+def write_starter(recipe: Path, *, pairs: str = "pairs.jsonl", quickstart: bool = False) -> list[Path]:
+    """Write a starter recipe for `pairs`, or the quickstart with its data; what was written. Overwrites nothing."""
     data = recipe.parent / "data" / "tldr"
     written = [recipe, data] if quickstart else [recipe]
     for path in written:
@@ -23,7 +24,8 @@ def write_starter(recipe: Path, *, quickstart: bool = False) -> list[Path]:
             raise RecipeError(f"{path}: already there; name a file that does not exist yet")
     recipe.parent.mkdir(parents=True, exist_ok=True)
     text = (recipes() / ("quickstart.yaml" if quickstart else "starter.yaml")).read_text(encoding="utf-8")
-    recipe.write_text(text.replace("name: my-retriever", f"name: {_name(recipe)}", 1), encoding="utf-8")
+    text = text.replace("my-retriever", _name(recipe)).replace("path: pairs.jsonl", f"path: {json.dumps(pairs)}")
+    recipe.write_text(text, encoding="utf-8")
     if quickstart:
         shutil.copytree(recipes() / "data" / "tldr", data)
     return written

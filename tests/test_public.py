@@ -37,12 +37,15 @@ HEAVY = ("transformers", "sentence_transformers", "faiss", "mteb", "datasets", "
 
 
 def test_planning_imports_no_models_indexes_or_benchmarks():
-    code = (
-        "import sys; sys.argv = ['embedkit', 'plan', 'recipes/quickstart.yaml', '--store', sys.argv[1], '--json']\n"
-        "from embedkit.cli import main\n"
-        "try:\n    main()\nfinally:\n    print('HEAVY', [m for m in %r if m in sys.modules], file=sys.stderr)"
-        % (HEAVY,)
-    )
+    code = f"""
+import sys
+sys.argv = ["embedkit", "plan", "recipes/quickstart.yaml", "--store", sys.argv[1], "--json"]
+from embedkit.cli import main
+try:
+    main()
+finally:
+    print("HEAVY", [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)
+"""
     command = [sys.executable, "-c", code, "/nonexistent-store"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert "HEAVY []" in done.stderr, done.stderr

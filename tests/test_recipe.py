@@ -11,8 +11,12 @@ from embedkit.core.store import Store
 from embedkit.pins import pin
 from embedkit.plan import plan
 from embedkit.recipe import ADAPTER, load_recipe, schema
+from embedkit.starter import write_starter
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted(
+    path for path in FOLDER.glob("*.yaml") if path.name != "starter.yaml"
+)  # that one needs files of one's own
 GOLDEN = Path(__file__).parent / "golden"
 
 GOOD = """\
@@ -118,6 +122,14 @@ def test_every_recipe_that_ships_plans(tmp_path):
         assert len(plan(recipe.stages, pin(recipe.stages, Store(tmp_path)))) >= len(recipe.stages) > 0
 
 
+def test_the_starter_plans_for_files_of_ones_own(tmp_path):
+    (tmp_path / "my pairs.jsonl").write_text('{"query": "a", "positive": "b"}\n')
+    write_starter(tmp_path / "my-own.yaml", pairs="my pairs.jsonl")
+    recipe = load_recipe(tmp_path / "my-own.yaml")
+    assert recipe.name == "my-own"
+    assert [step.name for step in plan(recipe.stages, pin(recipe.stages, Store(tmp_path)))][-1] == "report"
+
+
 def test_a_recipe_survives_being_written_out():
     recipe = load_recipe(RECIPES[0])
     for name, stage in recipe.dump()["stages"].items():
@@ -125,13 +137,13 @@ def test_a_recipe_survives_being_written_out():
 
 
 def test_the_committed_schema_is_the_one_recipes_are_checked_by():
-    path = RECIPES[0].parent / "schema.json"
+    path = FOLDER / "schema.json"
     assert json.loads(path.read_text()) == schema(), "run: embedkit schema > recipes/schema.json"
 
 
 def test_keys_of_the_quickstart_are_those_on_record(tmp_path, request):
     """A change here means that everybody's artifacts are made again: raise the `version` of the stage that changed."""
-    recipe = load_recipe(RECIPES[0].parent / "quickstart.yaml")
+    recipe = load_recipe(FOLDER / "quickstart.yaml")
     keys = {step.name: step.key for step in plan(recipe.stages, pin(recipe.stages, Store(tmp_path)))}
     path = GOLDEN / "quickstart.json"
     if request.config.getoption("--update-golden"):

@@ -35,27 +35,29 @@ Settings = Annotated[
 Until = Annotated[str | None, typer.Option("--until", help="Stop after this stage.", metavar="STAGE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 DEFAULT_STORE = Path(".embedkit")
+_STOPPED = 130
 
 
 def main() -> None:
     """Entry point of the `embedkit` command."""
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)  # also where a parent shell told its children to ignore it
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # the exit code, where a command gave one or Ctrl-C was pressed
     except EmbedkitError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        sys.exit(130)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+    except KeyboardInterrupt:
+        code = _STOPPED
     except Exception as error:
-        if not hasattr(error, "show"):  # not one of click's usage errors: a bug keeps its traceback
+        if not hasattr(error, "show"):  # not a mistake in the command's words: a bug keeps its traceback
             raise
         error.show()
         sys.exit(2)
+    if code == _STOPPED:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 @app.command()
@@ -152,6 +154,9 @@ def doctor(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
 @app.command()
 def init(
     recipe: Annotated[Path, typer.Argument(help="The recipe to write, e.g. my-retriever.yaml.", show_default=False)],
+    pairs: Annotated[
+        str, typer.Option("--pairs", help="Your JSONL file of query and positive, relative to the recipe.")
+    ] = "pairs.jsonl",
     quickstart: Annotated[
         bool, typer.Option("--quickstart", help="Write the quickstart recipe and its data instead.")
     ] = False,
@@ -159,7 +164,7 @@ def init(
     """Write a commented recipe for files of your own (or the quickstart's)."""
     from embedkit.starter import write_starter
 
-    for path in write_starter(recipe, quickstart=quickstart):
+    for path in write_starter(recipe, pairs=pairs, quickstart=quickstart):
         print(f"wrote {path}")
 
 

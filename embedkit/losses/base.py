@@ -98,6 +98,22 @@ class Batch:
             raise DataError("batch: no teacher scores; this loss needs one per positive and negative of each query")
         return self.targets
 
+    def without_negatives(self) -> "Batch":
+        """The batch without documents that no query of it holds relevant, and so without negatives of a query's own.
+
+        With several processes, `known` must have the positives of every query: then all keep the same documents.
+        """
+        kept = self._relevant.any(0)
+        place = kept.cumsum(0) - 1
+        return replace(
+            self,
+            documents=self.documents[kept],
+            doc_ids=self.doc_ids[kept],
+            positives=Ragged(self.positives.offsets, place[self.positives.values]),
+            negatives=Ragged(torch.zeros_like(self.negatives.offsets), self.negatives.values[:0]),
+            targets=None,
+        )
+
     def excluded(self, rows: Tensor, columns: Tensor) -> Tensor:
         """(len(rows), len(columns)) bool: the document is relevant to the query, so it is never its negative.
 

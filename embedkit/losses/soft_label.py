@@ -18,6 +18,8 @@ class SoftLabelInfoNCE(Loss):
     j runs over the query's own positives and negatives, which are what the teacher has scored; t are the teacher's
     scores, τ `temperature`, τ_t `teacher_temperature`, α `alpha`. `divergence: forward_kl` subtracts the targets'
     entropy: the same gradient, zero where student and teacher agree.
+    With `hard_negatives: false` the hard term sees the batch without mined negatives: a false negative among them then
+    meets nothing but the teacher's judgement of it.
     Reference: [R] this project's formulation: cross-entropy with soft targets as in https://arxiv.org/abs/1503.02531,
     over candidate lists.
     """
@@ -25,6 +27,7 @@ class SoftLabelInfoNCE(Loss):
     kind: Literal["soft_label_infonce"] = "soft_label_infonce"
     needs_targets: ClassVar[bool] = True
     hard: InfoNCE = InfoNCE()
+    hard_negatives: bool = True  # whether mined negatives count in the hard term too
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     temperature: PositiveFloat = 0.05
     teacher_temperature: PositiveFloat = 0.1
@@ -32,7 +35,8 @@ class SoftLabelInfoNCE(Loss):
 
     def compute(self, batch: Batch) -> Tensor:
         """See the class."""
-        return (1 - self.alpha) * self.hard.compute(batch) + self.alpha * self._soft(batch)
+        hard = self.hard.compute(batch if self.hard_negatives else batch.without_negatives())
+        return (1 - self.alpha) * hard + self.alpha * self._soft(batch)
 
     def _soft(self, batch: Batch) -> Tensor:
         columns, present = batch.own.padded()  # (B, L)

@@ -6,7 +6,9 @@ from embedkit.core.errors import DataError
 from embedkit.losses import InfoNCE, Ragged, SoftLabelInfoNCE
 from tests.losses.batches import nested, own_scores, ragged_batch
 from tests.losses.test_infonce import worked_batch
-from tests.oracles import entropy_by_hand, soft_cross_entropy_by_hand
+from tests.oracles import entropy_by_hand, infonce_by_hand, soft_cross_entropy_by_hand
+
+DIRECTIONS = ("query_to_document", "query_to_query", "document_to_query", "document_to_document")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -20,6 +22,21 @@ def test_equals_the_formula_in_loops(alpha):
     kl = soft - entropy_by_hand(nested(batch.targets), 0.3)
     changed = loss.model_copy(update={"divergence": "forward_kl"})
     assert changed(batch).item() == pytest.approx((1 - alpha) * hard(batch).item() + alpha * kl, rel=1e-9)
+
+
+def test_mined_negatives_can_be_kept_out_of_the_hard_term():
+    batch = ragged_batch()
+    loss = SoftLabelInfoNCE(hard=InfoNCE(temperature=0.2, directions=DIRECTIONS), hard_negatives=False, alpha=0.4)
+    relevant = sorted({*batch.positives.values.tolist(), *(c for c in range(8) if 100 < batch.doc_ids[c] < 103)})
+    assert 0 < len(relevant) < 8
+    place = {column: i for i, column in enumerate(relevant)}
+    known = {(q, place[c]) for q, d in batch.known.tolist() for c in relevant if batch.doc_ids[c] == d}
+    documents = batch.documents[relevant].tolist()
+    positives = [[place[c] for c in row] for row in nested(batch.positives)]
+    hard = infonce_by_hand(batch.queries.tolist(), documents, positives, [[]] * 4, known, 0.2, DIRECTIONS)
+    soft = soft_cross_entropy_by_hand(own_scores(batch), nested(batch.targets), 0.05, 0.1)
+    assert loss(batch).item() == pytest.approx(0.6 * hard + 0.4 * soft, rel=1e-9)
+    assert loss(batch).item() != pytest.approx(loss.model_copy(update={"hard_negatives": True})(batch).item())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ from embedkit.losses import AnyLoss, InfoNCE, MarginMSE, Ragged, SoftLabelInfoNC
 from embedkit.training.objective import Objective, Structure
 
 DIRECTIONS = ("query_to_document", "query_to_query", "document_to_query", "document_to_document")
-LOSSES: list[AnyLoss] = [InfoNCE(temperature=0.3, directions=DIRECTIONS), SoftLabelInfoNCE(), MarginMSE()]
+LOSSES: list[AnyLoss] = [
+    InfoNCE(temperature=0.3, directions=DIRECTIONS),
+    SoftLabelInfoNCE(),
+    MarginMSE(),
+    SoftLabelInfoNCE(hard_negatives=False),
+]
 
 # query -> positives, negatives. Document 0 is a positive of one process's query and a negative on the other;
 # 3 is used by both; 7 is known to query 0, and a negative of query 4.
