@@ -60,7 +60,11 @@ def _compare(before: Any, after: Any, where: str = "") -> Iterator[str]:
                 yield f"{where}: the content of the file or folder changed"
             return
         for name in sorted(before.keys() | after.keys()):
-            if name in ("parts", "labels") and not where:
+            if name == "parts" and not where:
+                continue
+            if name == "labels" and not where:
+                if sorted((before.get(name) or {}).values()) != sorted((after.get(name) or {}).values()):
+                    yield "it shows stage names, and a stage was renamed, added or removed"
                 continue
             inner = f"{where}.{name}" if where and where != "spec" else name if name != "spec" else "spec"
             yield from _compare(before.get(name), after.get(name), inner)
@@ -74,7 +78,10 @@ def _compare(before: Any, after: Any, where: str = "") -> Iterator[str]:
 def _read(run: Path) -> dict[str, Any]:
     path = run / PROVENANCE
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        return {"stages": dict(found["stages"]), "versions": dict(found["versions"])}
+    except (KeyError, TypeError):
+        raise ArtifactError(f"{path}: not what `embedkit run` writes; it lacks stages or versions") from None
     except OSError:
         raise ArtifactError(f"{path}: no such file; name two run folders that `embedkit run` has filled") from None
     except ValueError as error:

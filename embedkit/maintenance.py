@@ -1,5 +1,6 @@
 """Looking after a store: what is in it, what nothing uses any more, what is damaged."""
 
+import contextlib
 import json
 import shutil
 import time
@@ -51,19 +52,28 @@ def entries(store: Store) -> list[Entry]:
 
 
 def garbage(store: Store, *, older_than: float = 0.0) -> list[Entry]:
-    """What no existing run folder uses and no running process works on, at least `older_than` seconds old."""
+    """What no existing run folder uses and no running process works on, at least `older_than` seconds old.
+
+    A run says what it uses before its first stage, so what it has made so far is not garbage.
+    """
     return [e for e in entries(store) if not e.used_by and e.age >= older_than and not _busy(store, e)]
 
 
 def collect(store: Store, found: list[Entry]) -> int:
-    """Remove these entries; the bytes freed."""
+    """Remove these entries, and forget run folders that are gone; the bytes freed."""
+    for root, out in _roots(store):
+        if not out.is_dir():
+            root.unlink(missing_ok=True)
+    for left in [p for place in (store.artifacts, store.work, store.embeddings) for p in place.glob(".*.gone")]:
+        shutil.rmtree(left, ignore_errors=True)
+    freed = 0
     for entry in found:
-        doomed = entry.path.with_name(f".{entry.path.name}.gone")
-        entry.path.replace(doomed)  # out of sight in one step, so that nothing half-removed is ever read
-        shutil.rmtree(doomed)
-        if entry.sort == "work":
-            (store.work / f"{entry.name}.lock").unlink(missing_ok=True)
-    return sum(entry.bytes for entry in found)
+        with contextlib.suppress(Timeout), FileLock(store.work / f"{entry.name}.lock", timeout=0):
+            doomed = entry.path.with_name(f".{entry.path.name}.gone")
+            entry.path.replace(doomed)  # out of sight in one step, so that nothing half-removed is ever read
+            shutil.rmtree(doomed, ignore_errors=True)
+            freed += entry.bytes
+    return freed
 
 
 def verify(store: Store) -> Iterator[str]:
@@ -79,14 +89,17 @@ def verify(store: Store) -> Iterator[str]:
 def _users(store: Store) -> dict[str, tuple[str, ...]]:
     """key -> run folders that still exist and use it, whatever made it included."""
     users: dict[str, set[str]] = {}
-    for path in sorted((store.root / "roots").glob("*.json")):
-        root = json.loads(path.read_text(encoding="utf-8"))
-        if not Path(root["out"]).is_dir():
-            path.unlink()
-            continue
-        for key in root["keys"]:
-            users.setdefault(key, set()).add(root["out"])
+    for root, out in _roots(store):
+        if out.is_dir():
+            for key in json.loads(root.read_text(encoding="utf-8"))["keys"]:
+                users.setdefault(key, set()).add(str(out))
     return {key: tuple(sorted(names)) for key, names in users.items()}
+
+
+def _roots(store: Store) -> list[tuple[Path, Path]]:
+    """Every file that says what a run folder uses, and that folder."""
+    files = sorted((store.root / "roots").glob("*.json"))
+    return [(path, Path(json.loads(path.read_text(encoding="utf-8"))["out"])) for path in files]
 
 
 def _busy(store: Store, entry: Entry) -> bool:
@@ -101,11 +114,15 @@ def _busy(store: Store, entry: Entry) -> bool:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")) if root.is_dir() else []
 
 
 def _size(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a running stage tidies its own folder
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _age(folder: Path) -> float:

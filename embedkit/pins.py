@@ -6,11 +6,13 @@ inode) are not read again; that memory is `files.json` in the store.
 
 import contextlib
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from embedkit.core.errors import DataError
 from embedkit.core.spec import External, digest, marked
 from embedkit.core.stage import Stage
 from embedkit.core.store import Store, sha256, write_atomically
@@ -29,6 +31,27 @@ def pin(stages: Mapping[str, Stage], store: Store) -> Pins:
     return Pins(digests, {name: found for name, found in facts.items() if found})
 
 
+def check_unchanged(stage: Stage, pins: Pins, store: Store) -> None:
+    """Raise `DataError` if a file that the stage names is not what it was when the plan was made."""
+    now = pin({"": stage}, store)
+    for path, found in now.digests.items():
+        if found != pins.digests.get(path):
+            raise DataError(f"{path}: changed while it was being read; run again")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below `folder`, through links too; not hidden ones, and not what runs have put there."""
+    seen = set()
+    for where, folders, files in os.walk(folder, followlinks=True):
+        here = Path(where)
+        if here.resolve() in seen or (here != folder and "provenance.json" in files):
+            folders.clear()
+            continue
+        seen.add(here.resolve())
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (here / name for name in files if not name.startswith("."))
+
+
 class _Memory:
     """Digests of files by path, trusted while the file's size, time and inode stay."""
 
@@ -42,14 +65,14 @@ class _Memory:
     def digest(self, path: Path) -> str:
         """SHA-256 of a file, or of a folder's list of paths and digests."""
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file())
-            return digest({p.relative_to(path).as_posix(): self._file(p) for p in files})
+            return digest({p.relative_to(path).as_posix(): self._file(p) for p in sorted(_files(path))})
         return self._file(path)
 
     def save(self) -> None:
         if self.changed:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, json.dumps(self.known, indent=0, sort_keys=True))
+            with contextlib.suppress(OSError):  # a store that cannot be written: files are read again next time
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self.path, json.dumps(self.known, indent=0, sort_keys=True))
 
     def _file(self, path: Path) -> str:
         stat = path.stat()

@@ -71,6 +71,8 @@ def check(stages: Mapping[str, Stage], types: Mapping[str, str] | None = None) -
             if types[wanted] not in mark.types and types[wanted] != "?":
                 needs = " or ".join(mark.types)
                 yield Problem(("stages", name, *where), f"needs a {needs}, but {wanted!r} makes a {types[wanted]}")
+        for problem in stage.conflicts(stages):
+            yield Problem(("stages", name, *problem.where), problem.message)
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

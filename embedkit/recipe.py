@@ -64,9 +64,11 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 def build_recipe(document: Document, *, folder: Path, path: Path | None = None) -> Recipe:
     """A recipe from a parsed document."""
     value = document.value
+    if document.problems:
+        raise RecipeError(*(f"{document.where(p.where).text}: {p}" for p in document.problems))
     if not isinstance(value, dict):
         raise RecipeError(f"{document.source}:1: a recipe is a mapping with the keys {list(_KEYS)}")
-    problems = [*document.problems, *_top_level(value)]
+    problems = list(_top_level(value))
     raw = value.get("stages")
     stages: dict[str, Stage] = {}
     for name, spec in raw.items() if isinstance(raw, dict) else ():

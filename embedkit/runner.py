@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from embedkit.core.errors import EmbedkitError
+from embedkit.core.errors import EmbedkitError, RecipeError
 from embedkit.core.progress import Emit, Progress, ignore, silent
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
 from embedkit.core.store import Store
 from embedkit.machine import machine, measured, versions
-from embedkit.outputs import write_outputs
-from embedkit.pins import pin
-from embedkit.plan import Step, needed_for, plan
+from embedkit.outputs import open_run_folder, write_outputs
+from embedkit.pins import check_unchanged, pin
+from embedkit.plan import Pins, Step, needed_for, plan
 from embedkit.recipe import Recipe, load_recipe
 
 DEFAULT_STORE = Path(".embedkit")
@@ -48,18 +48,24 @@ def run(
     moment, the same call goes on where it stopped. Raises `EmbedkitError` for what the user can mend.
     """
     start = time.perf_counter()
+    if isinstance(recipe, Recipe) and settings:
+        raise RecipeError(
+            "settings: change fields of a recipe file; this recipe is already loaded, so change its stages"
+        )
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), settings)
     place = Store(Path(store).resolve())
-    whole = plan(recipe.stages, pin(recipe.stages, place))
+    pins = pin(recipe.stages, place)
+    whole = plan(recipe.stages, pins)
     steps = needed_for(whole, until) if until is not None else whole
     folder = Path(out) if out is not None else Path("runs") / recipe.name
+    open_run_folder(folder, whole, place)
     artifacts: dict[str, Artifact] = {}
     made: list[str] = []
     emit("run_started", {"recipe": recipe.name, "stages": len(steps), "store": str(place.root), "out": str(folder)})
     for step in steps:
         found = place.find(step.key)
         if found is None:
-            found = _make(step, artifacts, place, progress, emit)
+            found = _make(step, pins, place, progress, emit)
             made.append(step.name)
         else:
             emit("stage_kept", {"stage": step.name, "key": step.key, "part_of": step.part_of})
@@ -71,7 +77,7 @@ def run(
     return Result(steps, artifacts, made, folder, seconds)
 
 
-def _make(step: Step, artifacts: Mapping[str, Artifact], store: Store, progress: Progress, emit: Emit) -> Artifact:
+def _make(step: Step, pins: Pins, store: Store, progress: Progress, emit: Emit) -> Artifact:
     """Run one step and publish its artifact."""
 
     def emit_for_stage(event: str, facts: Mapping[str, Any]) -> None:
@@ -82,6 +88,7 @@ def _make(step: Step, artifacts: Mapping[str, Artifact], store: Store, progress:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         with measured() as meter:
             step.stage.run(_inputs(step, store), draft, context)
+        check_unchanged(step.stage, pins, store)
         return {
             "started": started,
             "seconds": round(meter.seconds, 3),
@@ -108,7 +115,9 @@ def _make(step: Step, artifacts: Mapping[str, Artifact], store: Store, progress:
         "seconds": taken.get("seconds"),
         "peak_memory": taken.get("peak_memory"),
     }
-    emit_for_stage("stage_finished", {**facts, "summary": read_stats(artifact.path).get("summary", [])})
+    stats = read_stats(artifact.path)
+    told = {name: stats.get(name, []) for name in ("summary", "warnings")}
+    emit_for_stage("stage_finished", {**facts, **told})
     return artifact
 
 

@@ -65,6 +65,22 @@ def test_a_file_written_just_now_is_read_every_time(tmp_path, file, monkeypatch)
     assert len(reads) == 2
 
 
+def test_linked_folders_count_and_what_runs_put_there_does_not(tmp_path, file):
+    store, data = Store(tmp_path / "store"), file.parent
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "train.tsv").write_text("1")
+    (data / "qrels").symlink_to(tmp_path / "real")
+    (data / "qrels" / "again").symlink_to(tmp_path / "real")  # a circle
+    first = pins.pin({"a": Reads(path=data)}, store)
+    (data / "runs").mkdir()
+    (data / "runs" / "provenance.json").write_text("{}")
+    (data / ".embedkit").mkdir()
+    (data / ".embedkit" / "x").write_text("x")
+    assert pins.pin({"a": Reads(path=data)}, store) == first
+    (tmp_path / "real" / "train.tsv").write_text("2")
+    assert pins.pin({"a": Reads(path=data)}, store) != first
+
+
 def test_a_damaged_memory_is_made_anew(tmp_path, file):
     store = Store(tmp_path / "store")
     store.root.mkdir()

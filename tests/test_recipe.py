@@ -77,7 +77,11 @@ def test_a_good_recipe_loads_with_paths_relative_to_it(folder):
         ("name: good", "nam: good", "r.yaml:1: nam: unknown key; a recipe has ['name', 'stages']; did you mean 'name'?"),
         ("  warm:", "  w arm:", "r.yaml:5: stages.w arm: a stage's name is letters"),
         ("steps: 3", "steps: 3\n    steps: 4", "r.yaml:9: stages.warm.steps: this key stands twice (lines 9 and 10)"),
-        ("stages:", "stages: [", "r.yaml:4: not YAML"),
+        ("kind: infonce, temperature: 0.02", "kind: soft_label_infonce", "r.yaml:8: stages.warm.pairs: loss soft_label_infonce needs teacher scores, but 'rows' is no `teach` stage"),
+        ("name: good", "name: 2024-99-99", "r.yaml: not YAML: month must be in"),
+        ("name: good", "name: \"\\x01\x01\"", "r.yaml: not YAML"),
+        ("{kind: infonce, temperature: 0.02}", "&l {kind: infonce, x: [*l]}", "r.yaml:10: stages.warm.loss.x.0: this alias contains itself"),
+        ("stages:", "stages: ["  , "r.yaml:4: not YAML"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_its_place(folder, old, new, line):
@@ -103,6 +107,23 @@ def test_settings_change_fields_and_their_mistakes_are_theirs(folder):
     assert problems(folder, GOOD, ["warm.stpes=7"])[0].startswith("--set warm.stpes=7: stages.warm.stpes: unknown key")
     assert problems(folder, GOOD, ["wram.steps=7"])[0].endswith("did you mean 'warm'?")
     assert problems(folder, GOOD, ["steps"])[0].startswith("--set steps: expected stage.field=value")
+
+
+def test_numbers_may_be_written_as_people_write_them(folder):
+    assert load(folder, GOOD.replace("0.02", "2e-2")).stages["warm"].loss.temperature == 0.02
+    assert load(folder, GOOD, ["warm.learning_rate=1e-4"]).stages["warm"].learning_rate == 1e-4
+
+
+def test_setting_one_alias_leaves_the_others(folder):
+    text = GOOD.replace("loss: {", "loss: &l {") + "  next: {kind: train, model: warm, pairs: rows, loss: *l}\n"
+    stages = load(folder, text, ["warm.loss.temperature=0.5"]).stages
+    assert (stages["warm"].loss.temperature, stages["next"].loss.temperature) == (0.5, 0.02)
+
+
+def test_a_report_on_a_model_without_scores_is_told_before_anything_runs(folder):
+    text = GOOD + "  s: {kind: evaluate, models: [base], tasks: {t: {data: rows}}}\n"
+    text += "  r: {kind: report, scores: s, baseline: base, candidate: warm}\n"
+    assert problems(folder, text) == ["r.yaml:12: stages.r.candidate: 'warm' is not among the models of 's': ['base']"]
 
 
 def test_a_recipe_that_is_not_there(tmp_path):

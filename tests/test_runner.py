@@ -11,8 +11,8 @@ from typing import ClassVar, Literal
 import pytest
 
 from embedkit import maintenance
-from embedkit.core.errors import DataError
-from embedkit.core.spec import ModelRef
+from embedkit.core.errors import DataError, EmbedkitError, RecipeError
+from embedkit.core.spec import LocalPath, ModelRef
 from embedkit.core.stage import Stage
 from embedkit.core.stats import write_stats
 from embedkit.core.store import Store
@@ -34,6 +34,16 @@ class Source(Stage):
             raise DataError("text: found 'bad'; expected anything else")
         (out / "text.txt").write_text(self.text)
         write_stats(out, {"summary": [f"wrote {self.text}"]})
+
+
+class Reads(Stage):
+    kind: Literal["reads"] = "reads"
+    produces: ClassVar = "model"
+    path: LocalPath
+
+    def run(self, inputs, out, context):
+        (out / "text.txt").write_text(self.path.read_text())
+        self.path.write_text("another")
 
 
 class Join(Stage):
@@ -113,11 +123,66 @@ def test_links_of_stages_that_are_gone_are_removed_and_other_files_left(place):
     assert sorted(p.name for p in place["out"].iterdir()) == ["notes.txt", "provenance.json", "scores.json", "z"]
 
 
+def test_files_of_the_users_own_are_never_replaced(place):
+    place["out"].mkdir()
+    (place["out"] / "mine").symlink_to("/tmp")
+    (place["out"] / "a").write_text("my notes")
+    with pytest.raises(EmbedkitError, match="a: stands where a link to a stage's artifact goes"):
+        run(recipe(), **place)
+    assert RAN == []
+    (place["out"] / "a").unlink()
+    run(recipe(), **place)
+    assert (place["out"] / "mine").is_symlink()
+
+
+def test_what_a_running_run_has_made_is_not_garbage(place):
+    seen = []
+
+    def emit(event, facts):
+        if event == "published":
+            seen.append(maintenance.garbage(Store(place["store"])))
+
+    run(recipe(), **place, emit=emit)
+    assert len(seen) == 5
+    assert all(e.sort == "work" for found in seen for e in found)
+
+
+def test_a_folder_left_without_its_manifest_is_made_again(place):
+    artifact = run(recipe(), **place).artifacts["a"]
+    (artifact.path / "manifest.json").unlink()
+    assert "a" in run(recipe(), **place).made
+
+
+def test_artifacts_are_read_only(place):
+    path = run(recipe(), **place).artifacts["a"].path / "text.txt"
+    assert path.stat().st_mode & 0o222 == 0
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_published(place, tmp_path):
+    (tmp_path / "data.txt").write_text("one")
+    changing = Recipe("toy", {"r": Reads(path=tmp_path / "data.txt")})
+    with pytest.raises(DataError, match="changed while it was being read"):
+        run(changing, **place)
+    assert list(Store(place["store"]).finished()) == []
+
+
+def test_provenance_of_the_run_that_made_things_stays(place):
+    run(recipe(), **place)
+    before = (place["out"] / "provenance.json").read_text()
+    run(recipe(), **place)
+    assert (place["out"] / "provenance.json").read_text() == before
+
+
+def test_settings_need_a_file(place):
+    with pytest.raises(RecipeError, match="already loaded"):
+        run(recipe(), **place, settings=["a.text=b"])
+
+
 def test_a_stage_error_names_the_stage_and_leaves_nothing(place):
     with pytest.raises(DataError, match=r"^stages\.a: text: found 'bad'"):
         run(recipe(text="bad"), **place)
     assert list(Store(place["store"]).finished()) == []
-    assert not place["out"].exists()
+    assert [p.name for p in place["out"].iterdir()] == []
 
 
 def test_difference_says_why_a_stage_ran_again(place, tmp_path):

@@ -11,18 +11,10 @@ from typing import Any, Self
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from embedkit.core.errors import EmbedkitError
 from embedkit.core.progress import Advance
 
-_SHOWN = (
-    "run_started",
-    "stage_kept",
-    "stage_started",
-    "stage_finished",
-    "waiting",
-    "resumed",
-    "warning",
-    "run_finished",
-)
+_SHOWN = ("run_started", "stage_kept", "stage_started", "stage_finished", "waiting", "run_finished")
 
 
 class Console:
@@ -50,6 +42,10 @@ class Console:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.as_json and isinstance(error, EmbedkitError):
+            self.emit("error", {"problems": error.problems})
+        if self.as_json and isinstance(error, KeyboardInterrupt):
+            self.emit("stopped", {})
         if self.bars is not None:
             self.bars.stop()
 
@@ -86,12 +82,11 @@ def _lines(event: str, facts: Mapping[str, Any]) -> list[str]:
     if event == "stage_finished":
         memory = (facts.get("peak_memory") or 0) / 2**20
         took = f"  done  {stage}  {facts.get('seconds') or 0:.1f} s, peak {memory:,.0f} MB"
-        return [took, *(f"        {text}" for text in facts.get("summary") or ())]
+        summary = [f"        {text}" for text in facts.get("summary") or ()]
+        return [took, *summary, *(f"        warning: {text}" for text in facts.get("warnings") or ())]
     if event == "waiting":
         return [f"  wait  {stage}: {facts['why']}"]
-    if event == "run_finished":
-        return [f"{facts['made']} stages ran, {facts['kept']} were kept, {facts['seconds']:.1f} s"]
-    return [f"  {event}  {stage}: {facts.get('message', dict(facts))}"]
+    return [f"{facts['made']} stages ran, {facts['kept']} were kept, {facts['seconds']:.1f} s"]
 
 
 def _quiet_libraries() -> None:

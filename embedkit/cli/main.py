@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a check found something (`store verify`); 2 a mistake the 
 130 stopped by Ctrl-C or SIGTERM, the same command goes on. Anything else is a bug and shows its traceback.
 """
 
+import errno
 import json
 import signal
 import sys
@@ -36,6 +37,10 @@ Until = Annotated[str | None, typer.Option("--until", help="Stop after this stag
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 DEFAULT_STORE = Path(".embedkit")
 _STOPPED = 130
+_USERS = {  # what a user can mend: no permission, no space, a file where a folder goes
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+}
 
 
 def main() -> None:
@@ -47,6 +52,11 @@ def main() -> None:
     except EmbedkitError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _USERS:
+            raise
+        print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         code = _STOPPED

@@ -1,6 +1,7 @@
 """YAML with places: plain data, and the line each part came from. Safe: no tags, no objects, no duplicate keys."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,20 +63,37 @@ class Document:
 
 def parse(text: str, source: str) -> Document:
     """Parse YAML text; `RecipeError` with the line where it is not YAML."""
-    loader = yaml.SafeLoader(text)
     document = Document(None, source)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is not None:
             _index(node, (), document, on_path=set())  # before merge keys (<<) are written out into the nodes
-            document.value = loader.construct_document(node)
-    except yaml.YAMLError as error:
+            document.value = None if document.problems else _unshared(loader.construct_document(node))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        raise RecipeError(f"{source}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    finally:
-        loader.dispose()
+        said = getattr(error, "problem", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecipeError(f"{source}{line}: not YAML: {said}") from None
     return document
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which `1e-4` is a number, as in YAML 1.2; PyYAML alone reads it as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def _unshared(value: Any) -> Any:
+    """`value` with every alias written out as a copy of its own, so that setting one leaves the others."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _index(node: yaml.Node, where: tuple[str | int, ...], document: Document, on_path: set[int]) -> None:

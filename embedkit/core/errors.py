@@ -43,10 +43,6 @@ class StageError(EmbedkitError):
     """A stage ran and found that its result must not be used."""
 
 
-class Interrupted(EmbedkitError):
-    """The user stopped the run; the same command resumes it."""
-
-
 @dataclass(frozen=True)
 class Problem:
     """Something wrong at a place inside a file's data, before the place is known as a line."""

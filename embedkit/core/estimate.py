@@ -1,6 +1,6 @@
 """What is known of an artifact before it is made, and what making it will take."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,6 @@ class Estimate:
     memory: int = 0  # bytes, peak, over the process before the stage
     overhead: float = 0.0  # seconds that do not scale with flops: imports, files, plots
     size: Size = field(default_factory=Size)  # of the artifact
-
-
-def merge(*sizes: Size) -> Size:
-    """One size that has what any of `sizes` knows; the first that knows wins."""
-    result = Size()
-    for size in sizes:
-        known = {k: v for k, v in vars(size).items() if v and getattr(result, k) in (0, 0.0, {}, 1.0)}
-        result = replace(result, **known)
-    return result
 
 
 def encode_flops(size: Size, *, texts: int, tokens: float) -> float:

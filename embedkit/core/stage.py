@@ -1,13 +1,14 @@
 """What a recipe stage is, and what it is given when it runs."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import JsonValue
 
+from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
 from embedkit.core.progress import Emit, Progress, ignore, silent
 from embedkit.core.spec import Spec
@@ -54,6 +55,11 @@ class Stage(Spec, abc.ABC):
     def parts(self) -> Mapping[str, "Stage"]:
         """Stages this one is made of, by a name of their own (with a slash in it); each is stored on its own."""
         return {}
+
+    def conflicts(self, stages: Mapping[str, "Stage"]) -> Iterator[Problem]:
+        """What cannot work between this stage and the stages it refers to, seen before anything runs; places are
+        relative to this stage. References to stages that do not exist are told elsewhere."""
+        return iter(())
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """What running this stage would take, as far as its inputs tell; may read external files, writes nothing."""

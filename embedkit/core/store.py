@@ -94,6 +94,7 @@ class Store:
             if found := self.find(key):
                 return found
             shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(self.artifacts / key, ignore_errors=True)  # what is left of a folder that someone deleted
             (work / "state").mkdir(parents=True, exist_ok=True)
             draft.mkdir()
             made = make(draft, work / "state")
@@ -102,6 +103,9 @@ class Store:
             manifest = {"format": FORMAT, "key": key, **about, "files": files, "made": dict(made)}
             sync_tree(draft)
             write_atomically(draft / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+            for path in draft.rglob("*"):
+                if path.is_file():
+                    path.chmod(0o444)  # run folders link here; saving a model into one must not change the artifact
             emit("manifest_written", {"key": key})
             self.artifacts.mkdir(parents=True, exist_ok=True)
             draft.rename(self.artifacts / key)
@@ -127,7 +131,8 @@ class Store:
     def finished(self) -> Iterator[str]:
         """Keys of all finished artifacts."""
         if self.artifacts.is_dir():
-            yield from sorted(p.name for p in self.artifacts.iterdir() if (p / MANIFEST).is_file())
+            found = (p for p in self.artifacts.iterdir() if not p.name.startswith("."))
+            yield from sorted(p.name for p in found if (p / MANIFEST).is_file())
 
     def verify(self, key: str) -> None:
         """Raise unless every file is what the manifest says."""

@@ -1,11 +1,12 @@
 """The `report` and `package` stages: what a run came to, for people, and the model it came to, for use."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
 from embedkit.core.scores import read_per_query
 from embedkit.core.spec import ModelRef, ScoresRef
@@ -33,6 +34,16 @@ class Report(Stage):
     confidence: Confidence = 0.95
     samples: PositiveInt = 10_000
     seed: int = 0
+
+    def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
+        """A model that the report compares but `scores` does not have."""
+        scored = getattr(stages.get(self.scores), "models", None)
+        compared = [("baseline", self.baseline), ("candidate", self.candidate)]
+        for where, model in (*compared, *((f"peers.{i}", peer) for i, peer in enumerate(self.peers))):
+            if scored is not None and model not in scored:
+                yield Problem(
+                    tuple(where.split(".")), f"{model!r} is not among the models of {self.scores!r}: {list(scored)}"
+                )
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write index.html, report.json with the same numbers, and stats.json."""

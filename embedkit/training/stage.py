@@ -1,16 +1,16 @@
 """The stages `train` and `train_st`: a model and pairs in, a trained model out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from embedkit.core.errors import DataError
+from embedkit.core.errors import DataError, Problem
 from embedkit.core.estimate import Estimate, Size
 from embedkit.core.records import read_pairs
 from embedkit.core.spec import Execution
-from embedkit.core.stage import Artifact, Context
+from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.losses import AnyLoss, InfoNCE
 from embedkit.training.collator import Collator, Picks, Prompts, prompts_of
@@ -37,6 +37,14 @@ class Train(Training):
         if self.loss.needs_targets and self.negatives == 0:
             raise ValueError(f"loss {self.loss.kind} compares each query's own documents, so negatives must not be 0")
         return self
+
+    def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
+        """A loss that learns from a teacher, and pairs that no teacher has seen."""
+        pairs = stages.get(self.pairs)
+        if self.loss.needs_targets and pairs is not None and pairs.kind != "teach":
+            yield Problem(
+                ("pairs",), f"loss {self.loss.kind} needs teacher scores, but {self.pairs!r} is no `teach` stage"
+            )
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write the trained model, and what training logged."""

@@ -14,7 +14,6 @@ from tests.pipeline.tiny_recipe import write_tiny_recipe
 KILLS = int(os.environ.get("EMBEDKIT_KILLS", "50"))
 POINTS = [
     "stage_started:3",
-    "shard_encoded:1",
     "shard_written:2",
     "step:3",
     "checkpoint_saved:2",

@@ -136,7 +136,7 @@ def test_bad_rows_of_the_data_stop_the_run_and_leave_nothing_half_written(ran, t
     told = [line for line in done.stderr.splitlines() if line.startswith("error: stages.toy: ")]
     assert len(told) == 3
     assert all(f"corpus.jsonl:{n}: " in line for n, line in zip((61, 62, 63), told, strict=True))
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
     words = ("run", "tiny.yaml", "--until", "toy", "--set", setting, "--set", "toy.source.on_bad_row=drop")
     command(*words, "--out", str(tmp_path / "out"), cwd=ran)
     rejects = (tmp_path / "out" / "toy" / "rejects.jsonl").read_text().splitlines()
