@@ -1,6 +1,10 @@
-"""When two texts are the same."""
+"""When two texts are the same, and where words end."""
 
 import unicodedata
+from typing import Final
+
+# Thai, Lao, Khmer, Kana and Han, as ranges of a regular expression's [...]: scripts without spaces between words.
+WITHOUT_SPACES: Final = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 
 
 def normalised(text: str) -> str:

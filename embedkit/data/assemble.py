@@ -10,19 +10,30 @@ from embedkit.core.spec import Spec
 from embedkit.data.rows import BadRow, Rejects, Row, as_identifier, as_text, identifier, relevance_of, shown, text_of
 
 SPLIT_NAMES: Final = {**{s: s for s in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
+_OPTIONAL: Final = ("negative", "title", "query_id", "positive_id", "negative_id", "split")
 
 
 class Columns(Spec):
-    """Which columns of a pair file hold what. A cell of documents is one text, or a list of texts."""
+    """Which columns of a pair file hold what. A cell of documents is one text, or a list of texts.
+
+    Optional columns of the usual names are read where a row has them, unless they are its query or its positives.
+    Those of other names must be there; null reads none.
+    """
 
     query: str = "query"
     positive: str = "positive"
-    negative: str | None = None  # documents known not to be relevant
-    title: str | None = None  # of the positives
-    query_id: str | None = None  # without ids, equal texts are one query, or one document
-    positive_id: str | None = None
-    negative_id: str | None = None
-    split: str | None = None  # column that says train, dev or test; without it every row is train
+    negative: str | None = "negative"  # documents known not to be relevant
+    title: str | None = "title"  # of the positives
+    query_id: str | None = "query_id"  # without ids, equal texts are one query, or one document
+    positive_id: str | None = "positive_id"
+    negative_id: str | None = "negative_id"
+    split: str | None = "split"  # says train, dev or test; without it a row is of its file's split, or train
+
+    def of(self, values: Mapping[str, Any]) -> "Columns":
+        """These columns without the optional ones that this row does not have."""
+        usual = [name for name in _OPTIONAL if getattr(self, name) == name]
+        absent = [name for name in usual if name not in values or name in (self.query, self.positive)]
+        return self.model_copy(update=dict.fromkeys(absent)) if absent else self
 
 
 @dataclass
@@ -120,9 +131,10 @@ def read_pair_rows(tables: Tables, split: str, rows: Iterable[Row], columns: Col
 
 def _read_pair(tables: Tables, split: str, row: Row, columns: Columns) -> None:
     values = row.values
+    columns = columns.of(values)
     text = _filled(text_of(values, columns.query), columns.query)
     query = identifier(values, columns.query_id) if columns.query_id else _id_of(text)
-    split = _split_of(values, columns.split) if columns.split else split
+    split = _split_of(values, columns.split, split) if columns.split else split
     positives = _documents_of(values, columns.positive, columns.positive_id, columns.title)
     if not positives:
         raise BadRow(f"{columns.positive} is empty; a query needs at least one positive")
@@ -149,8 +161,9 @@ def _documents_of(
     values: Mapping[str, Any], column: str, id_column: str | None, title_column: str | None = None
 ) -> dict[str, tuple[str, str]]:
     """id -> (title, text) of the documents in a cell."""
-    if column not in values:
-        raise BadRow(f"has no {column!r}; it has {shown(sorted(values))}")
+    for name in (column, title_column):
+        if name is not None and name not in values:
+            raise BadRow(f"has no {name!r}; it has {shown(sorted(values))}")
     texts = [as_text(text, column) for text in _listed(values[column])]
     titles = [as_text(t or "", title_column) for t in _listed(values.get(title_column))] if title_column else []
     titles = titles or [""] * len(texts)
@@ -165,10 +178,15 @@ def _documents_of(
     return dict(zip(keys, documents, strict=True))
 
 
-def _split_of(values: Mapping[str, Any], column: str) -> str:
-    name = text_of(values, column)
-    if name not in SPLIT_NAMES:
-        raise BadRow(f"{column} is {name!r}; expected one of {', '.join(SPLIT_NAMES)}")
+def _split_of(values: Mapping[str, Any], column: str, around: str) -> str:
+    """The split a row says it is of; rows of a held-out split are of no other."""
+    if column not in values:
+        raise BadRow(f"has no {column!r}; it has {shown(sorted(values))}")
+    name = values[column]
+    if not isinstance(name, str) or name not in SPLIT_NAMES:
+        raise BadRow(f"{column} is {shown(name)}; expected one of {', '.join(SPLIT_NAMES)}")
+    if around not in ("train", SPLIT_NAMES[name]):
+        raise BadRow(f"{column} is {name!r} in rows of the {around} split; `columns: {{split: null}}` ignores it")
     return SPLIT_NAMES[name]
 
 

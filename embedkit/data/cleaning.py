@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from embedkit.core.errors import DataError
 from embedkit.core.progress import Progress, silent
 from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, Queries, document_text
 from embedkit.core.spec import Spec
-from embedkit.data.duplicates import NearDuplicates, normalised
+from embedkit.core.text import normalised
+from embedkit.data.duplicates import NearDuplicates
 
 _PROTECTED: Final = {"dev": ("test",), "train": ("test", "dev")}  # a split gives way to those
 
@@ -20,7 +21,7 @@ class HoldOut(Spec):
     """A share of the training queries that becomes another split."""
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)

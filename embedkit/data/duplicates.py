@@ -13,7 +13,6 @@ Mining of Massive Datasets, 3.4.
 """
 
 import re
-import unicodedata
 from collections.abc import Hashable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,17 +21,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.core.text import WITHOUT_SPACES, normalised
+
 _PERMUTATIONS: Final = 128
 _MISSED: Final = 1e-3  # share of pairs right at the threshold that the bands may miss
 _WORDS: Final = 3  # in a shingle
-_NO_SPACES: Final = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # Thai, Lao, Khmer, Kana, Han
-_WORD: Final = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+|[^\w\s.,;:!?'\"“”‘’()]")
-
-
-def normalised(text: str) -> str:
-    """What exact comparison sees: compatibility forms, case and white space made one."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+_WORD: Final = re.compile(rf"[{WITHOUT_SPACES}]|[^\W{WITHOUT_SPACES}]+|[^\w\s.,;:!?'\"“”‘’()]")
 
 
 def shingles(text: str) -> NDArray[np.uint64]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets.exceptions import DatasetsError
 from datasets.utils import are_progress_bars_disabled
 
 from embedkit.core.errors import DataError
@@ -18,9 +17,13 @@ def read_config(name: str, revision: str | None, config: str | None, work: Path)
     datasets.disable_progress_bars()
     try:
         found = datasets.load_dataset(name, config, revision=revision, cache_dir=str(work / "datasets"))
-    except (OSError, ValueError, DatasetsError) as error:
-        where = f"config {config!r}" if config else "the data set"
-        raise DataError(f"{name}: {where} cannot be loaded: {_first_line(error)}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # those of the library, of the hub, of its HTTP client; or a data set made by a script
+        place = f"{name} at {revision}" if revision else name
+        what = f"config {config!r}" if config else "the data set"
+        advice = ". A machine without the hub needs `path`, a folder with its files" if revision else ""
+        raise DataError(f"{place}: {what} cannot be loaded: {_first_line(error)}{advice}") from error
     finally:
         if not shown:
             datasets.enable_progress_bars()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedkit.data.rows import Rejects, rows_of
@@ -12,9 +13,12 @@ _CHARACTERS_A_TOKEN: Final = 4.0
 
 
 def rows_in(path: Path) -> int:
-    """Rows of a Parquet file, or lines of a text file."""
+    """Rows of a Parquet file, 0 if it is damaged; or lines of a text file."""
     if path.suffix == ".parquet":
-        return int(pq.read_metadata(path).num_rows)
+        try:
+            return int(pq.read_metadata(path).num_rows)
+        except (OSError, pa.ArrowException):  # the run tells what is wrong with it
+            return 0
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from embedkit.core.errors import did_you_mean
+from embedkit.core.errors import DataError, did_you_mean
 from embedkit.core.estimate import Size
 from embedkit.core.progress import Progress
 from embedkit.core.records import SPLITS
@@ -44,6 +44,11 @@ class Source(Spec, abc.ABC):
     def read(self, tables: Tables, rejects: Rejects, work: Path, progress: Progress) -> None:
         """Read all rows into `tables`, bad ones into `rejects`; `work` is for files a reader has to unpack."""
 
+    @property
+    @abc.abstractmethod
+    def place(self) -> str:
+        """What the source as a whole is called in a message."""
+
     @abc.abstractmethod
     def locate(self, problem: str) -> str:
         """A problem as shown to the user; `problem` starts with a place relative to this source."""
@@ -76,6 +81,11 @@ class BeirFolder(Source):
         if not rejects.faults:
             for split, path in splits.items():
                 read_judgements(tables, split, rows_of(path, f"qrels/{path.name}", rejects), rejects)
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.path)
 
     def locate(self, problem: str) -> str:
         """Places are files of the folder."""
@@ -114,10 +124,19 @@ class PairFiles(Source):
 
     def read(self, tables: Tables, rejects: Rejects, work: Path, progress: Progress) -> None:
         """Row by row, file by file."""
-        for path, split in self._files(rejects):
+        files = self._files(rejects)
+        if not files and not rejects.faults:
+            wanted = f"train.{self.kind} and perhaps others"
+            raise DataError(f"{self.place}: the folder has no .{self.kind} files; expected {wanted}")
+        for path, split in files:
             with progress(f"reading {path.name}", None) as advance:
                 rows = _counted(rows_of(path, path.name, rejects), advance)
                 read_pair_rows(tables, split, rows, self.columns, rejects)
+
+    @property
+    def place(self) -> str:
+        """The file or folder."""
+        return str(self.path)
 
     def locate(self, problem: str) -> str:
         """Places are files beside `path`, or in it."""
@@ -153,8 +172,6 @@ class PairFiles(Source):
         rejects.faults += [
             f"{p.name}: its name does not start with a split ({known})" for p, split in named if not split
         ]
-        if not named:
-            rejects.faults.append(f": the folder has no {suffix} files; expected train{suffix} and perhaps others")
         return [(path, split) for path, split in named if split]
 
 
@@ -212,9 +229,14 @@ class HubDataset(Source):
         for split, rows in self._known_splits(layout.qrels, rejects, work):
             read_judgements(tables, split, rows, rejects)
 
+    @property
+    def place(self) -> str:
+        """The data set's name, or its folder."""
+        return str(self.name or self.path)
+
     def locate(self, problem: str) -> str:
         """Places are rows of a config's split."""
-        return f"{self.name or self.path}: {problem}"
+        return f"{self.place}: {problem}"
 
     def _config(self, config: str | None, work: Path) -> Mapping[str, Iterator[Row]]:
         from embedkit.data.hub_datasets import read_config

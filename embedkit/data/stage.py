@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, JsonValue, PositiveInt
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
 
 from embedkit.core.errors import DataError
 from embedkit.core.estimate import Estimate, Size
@@ -25,8 +25,8 @@ from embedkit.core.records import (
 from embedkit.core.spec import DatasetRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
+from embedkit.core.text import normalised
 from embedkit.data.cleaning import HoldOut, Removed, clean
-from embedkit.data.duplicates import normalised
 from embedkit.data.model_folder import Pooling, Prompts, describe, set_max_length, set_prompts
 from embedkit.data.pretrained import AnyModelSource, InHub, copy_model
 from embedkit.data.sources import AnySource
@@ -104,7 +104,7 @@ class Data(Stage):
         tables, rejects = self.source.load(context.work, context.progress)
         dataset = tables.dataset()
         if not dataset.corpus.ids or not dataset.qrels:
-            raise DataError(self.source.locate("no document with a judged query; expected at least one"))
+            raise DataError(f"{self.source.place}: no document with a judged query; expected at least one")
         hold_out = {split: spec for split, spec in (("dev", self.dev), ("test", self.test)) if spec is not None}
         cleaned = clean(
             dataset,
@@ -168,7 +168,7 @@ class Weak(Stage):
     produces: ClassVar[str] = "pairs"
     data: DatasetRef
     pairs: Annotated[tuple[AnyWeakPairs, ...], Field(min_length=1)]
-    seed: int
+    seed: NonNegativeInt
     exclude_held_out: bool = True  # leave out pairs with a text that equals a dev or test query
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:

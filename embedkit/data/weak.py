@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 from embedkit.core.estimate import Size
 from embedkit.core.records import Corpus, Pair, Pairs, Queries
 from embedkit.core.spec import Spec
-from embedkit.data.duplicates import normalised
+from embedkit.core.text import normalised
 
 
 @dataclass(frozen=True)

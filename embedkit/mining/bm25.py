@@ -8,10 +8,9 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.core.text import normalised
+from embedkit.core.text import WITHOUT_SPACES, normalised
 
-_NO_SPACES: Final = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # Thai, Lao, Khmer, Kana, Han
-_WORD: Final = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+")
+_WORD: Final = re.compile(rf"[{WITHOUT_SPACES}]|[^\W{WITHOUT_SPACES}]+")
 
 
 class BM25Index:
@@ -40,12 +39,6 @@ class BM25Index:
             return np.zeros(self.size, dtype=np.float32)
         scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
         return scores
-
-    def top(self, query: str, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and scores of the best `count` documents, best first, ties by row."""
-        scores = self.scores(query)
-        rows = np.argsort(-scores, kind="stable")[:count].astype(np.int64)
-        return rows, scores[rows]
 
 
 def words(text: str) -> list[str]:

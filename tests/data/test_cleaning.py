@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from embedkit.core.errors import DataError
 from embedkit.core.records import Corpus, Dataset, Queries
+from embedkit.core.text import normalised
 from embedkit.data.cleaning import HoldOut, clean
-from embedkit.data.duplicates import normalised
 from tests.oracles import jaccard_by_hand
 
 LONG = " ".join(f"word{i}" for i in range(40))

@@ -11,6 +11,11 @@ from embedkit.core.progress import silent
 from embedkit.data.sources import AnySource
 from tests.tiny import build_tiny_beir, write_jsonl
 
+
+class ProxyError(Exception):
+    """An HTTP client's own error, which is no OSError."""
+
+
 SOURCE = TypeAdapter(AnySource)
 HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -281,6 +286,66 @@ def test_a_bad_pair_is_named_by_file_and_line(tmp_path, row, message):
     assert list(dataset.corpus.ids) == ["p0"]
 
 
+USUAL = [
+    {"query": "a", "positive": "x", "title": "X", "split": "test", "query_id": "q7", "positive_id": "d7"},
+    {"query": "b", "positive": "y", "negative": ["z"], "negative_id": ["n"], "positive_id": "d8"},
+]
+
+
+def test_columns_of_the_usual_names_are_read_where_a_row_has_them(tmp_path):
+    write_jsonl(tmp_path / "pairs.jsonl", USUAL)
+    dataset, _ = load(tmp_path, kind="jsonl", path=tmp_path / "pairs.jsonl")
+    (other,) = dataset.qrels["train"]
+    assert dataset.qrels == {"test": {"q7": {"d7": 1}}, "train": {other: {"d8": 1, "n": 0}}}
+    assert dict(zip(dataset.corpus.ids, dataset.corpus.titles, strict=True)) == {"d7": "X", "d8": "", "n": ""}
+
+
+def test_a_column_called_null_is_not_read_and_one_of_another_name_must_be_there(tmp_path):
+    write_jsonl(tmp_path / "pairs.jsonl", USUAL)
+    source = {"kind": "jsonl", "path": tmp_path / "pairs.jsonl"}
+    dataset, _ = load(tmp_path, **source, columns={"split": None, "title": None, "negative": None})
+    assert {split: len(qrels) for split, qrels in dataset.qrels.items()} == {"train": 2}
+    assert list(dataset.corpus.titles) == ["", ""]
+    for name in ("negative", "title", "query_id", "split"):
+        found = problems(tmp_path, **source, columns={name: "other"})
+        assert len(found) == 2
+        assert "pairs.jsonl:1: has no 'other'; it has [" in found[0]
+    found = problems(tmp_path, **source, columns={"positive_id": "other"})
+    assert "pairs.jsonl:1: other has 0 entries and positive 1; expected one for each" in found[0]
+
+
+def test_a_title_that_is_the_query_is_no_title_of_the_positive(tmp_path):
+    write_jsonl(tmp_path / "pairs.jsonl", [{"title": "what it is", "text": "a body"}])
+    columns = {"query": "title", "positive": "text"}
+    dataset, _ = load(tmp_path, kind="jsonl", path=tmp_path / "pairs.jsonl", columns=columns)
+    assert list(dataset.queries.texts) == ["what it is"]
+    assert list(dataset.corpus.titles) == [""]
+
+
+@pytest.mark.parametrize("value", ["easy", None, 3, ["test"], "Test"])
+def test_a_split_that_is_none_is_a_bad_row(tmp_path, value):
+    write_jsonl(tmp_path / "pairs.jsonl", [{"query": "q", "positive": "d", "split": value}])
+    (problem,) = problems(tmp_path, kind="jsonl", path=tmp_path / "pairs.jsonl")
+    assert f"pairs.jsonl:1: split is {value!r}; expected one of train, dev, test" in problem
+
+
+def test_a_row_of_a_test_file_is_no_training_row_whatever_it_says(tmp_path):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    rows = [{"query": f"q{i}", "positive": f"d{i}", "split": split} for i, split in enumerate(("test", "train"))]
+    write_jsonl(folder / "test.jsonl", rows)
+    (problem,) = problems(tmp_path, kind="jsonl", path=folder)
+    assert "test.jsonl:2: split is 'train' in rows of the test split; `columns: {split: null}` ignores it" in problem
+    dataset, _ = load(tmp_path, kind="jsonl", path=folder, columns={"split": None})
+    assert {split: len(qrels) for split, qrels in dataset.qrels.items()} == {"test": 2}
+
+
+def test_a_problem_of_a_whole_folder_is_told_of_the_folder(tmp_path):
+    (tmp_path / "empty").mkdir()
+    found = problems(tmp_path, kind="jsonl", path=tmp_path / "empty")
+    assert found == [f"{tmp_path}/empty: the folder has no .jsonl files; expected train.jsonl and perhaps others"]
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "pairs.csv").write_text("query,positive\n")
     (problem,) = problems(tmp_path, kind="jsonl", path=tmp_path / "pairs.csv")
@@ -288,6 +353,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "pairs.parquet").write_text("no")
     (problem,) = problems(tmp_path, kind="parquet", path=tmp_path / "pairs.parquet")
     assert "pairs.parquet: not a readable Parquet file" in problem
+    assert SOURCE.validate_python({"kind": "parquet", "path": tmp_path / "pairs.parquet"}).size().pairs == 0
 
 
 def write_hub_layout(folder, texts) -> None:
@@ -367,6 +433,18 @@ def test_splits_of_other_names_are_mapped_and_never_guessed(tmp_path):
     assert {split: len(qrels) for split, qrels in dataset.qrels.items()} == {"train": 2, "test": 2}
     (problem,) = problems(tmp_path, **source, splits={"exams": "test"})
     assert problem.endswith("has no split 'exams'; it has fit, exam, spare; did you mean 'exam'?")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Dataset scripts are no longer\n"), ProxyError("403\n")])
+def test_a_hub_data_set_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch, error):
+    def load_dataset(*args, **options):
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    (problem,) = problems(tmp_path, kind="hub", name="a/b", revision="0" * 40, layout={"kind": "pairs"})
+    expected = f"a/b at {'0' * 40}: the data set cannot be loaded: {str(error).strip()}. A machine without the hub"
+    assert problem.startswith(expected)
+    assert "\n" not in problem
 
 
 @pytest.mark.parametrize("revision", [None, "main", "0123abc", "G" * 40])

@@ -9,7 +9,7 @@ from embedkit.core.records import document_text, read_dataset, read_pair_rows, r
 from embedkit.core.stage import Artifact
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
-from embedkit.data.duplicates import normalised
+from embedkit.core.text import normalised
 from embedkit.data.stage import Data, Weak
 from tests.tiny import build_tiny_beir, write_jsonl
 
@@ -126,8 +126,16 @@ def test_splits_are_held_out_and_estimated(tmp_path, context):
 def test_a_source_without_a_judged_query_is_an_error(tmp_path, context, source):
     for path in (source["path"] / "qrels").iterdir():
         path.write_text("query-id\tcorpus-id\tscore\n")
-    with pytest.raises(DataError, match="no document with a judged query"):
+    with pytest.raises(DataError) as error:
         run(data(source=source), tmp_path / "out", context)
+    assert str(error.value) == f"{source['path']}: no document with a judged query; expected at least one"
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(ValidationError, match="seed"):
+        weak(seed=-1)
+    with pytest.raises(ValidationError, match="seed"):
+        data(source={"kind": "beir", "path": "x"}, dev={"seed": -1})
 
 
 def test_weak_pairs_have_a_corpus_of_their_own(tmp_path, context, tiny_dataset):

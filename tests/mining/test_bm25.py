@@ -29,12 +29,6 @@ def test_documents_without_words():
     assert BM25Index(["", "?!"], k1=1.2, b=0.75).scores("list").tolist() == [0.0, 0.0]
 
 
-def test_top_is_best_first_ties_by_row():
-    rows, scores = BM25Index(["b", "a a", "c", "a a"], k1=1.2, b=0.75).top("a", 3)
-    assert rows.tolist() == [1, 3, 0]
-    assert scores[0] == scores[1] > scores[2] == 0
-
-
 def test_words_of_scripts_without_spaces_are_characters():
     assert words("Zip-File 圧縮 ＡＢ") == ["zip", "file", "圧", "縮", "ab"]
 
