@@ -55,7 +55,7 @@ class InHub(Spec):
 
     def locate(self) -> Path:
         """The folder it was downloaded to."""
-        from embedkit.data.hub_models import fetch_model
+        from embedkit.retrieval.hub import fetch_model
 
         return fetch_model(self.name, self.revision)
 

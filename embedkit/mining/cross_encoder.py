@@ -1,7 +1,6 @@
 """The edge to sentence-transformers' CrossEncoder: safe loading, and scoring many lists in one go."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,15 @@ from sentence_transformers import CrossEncoder
 from embedkit.core.errors import ModelError
 from embedkit.core.progress import Progress
 from embedkit.mining.teacher import Folder, Hub, Rows, Scores
+from embedkit.retrieval.encoder import in_one_line
+from embedkit.retrieval.hub import fetch_model
 
-_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # what a hub model is read from: no pickles, no code
 _BLOCK = 64  # batches between two signs of progress; pairs are sorted by length within a block
 
 
 def load(source: Folder | Hub, *, max_length: int | None) -> CrossEncoder:
     """The model, giving raw scores. Raises `ModelError` unless it is one score a pair from safetensors weights."""
-    folder = source.path if isinstance(source, Folder) else _download(source)
+    folder = source.path if isinstance(source, Folder) else fetch_model(source.name, source.revision)
     if pickles := [p for p in sorted(folder.rglob("*.bin")) if not any(p.parent.glob("*.safetensors"))]:
         raise ModelError(f"{pickles[0]}: a pickle, which can run code; only safetensors weights are read. Convert it.")
     try:
@@ -31,9 +31,10 @@ def load(source: Folder | Hub, *, max_length: int | None) -> CrossEncoder:
             max_length=max_length,
             activation_fn=torch.nn.Identity(),
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{folder}: not a cross-encoder that can be loaded safely: {reason}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged folder fails in as many ways as the libraries that read it
+        raise ModelError(f"{folder}: not a cross-encoder that can be loaded safely: {in_one_line(error)}") from error
     if model.num_labels != 1:
         raise ModelError(f"{folder}: gives {model.num_labels} scores a pair; a teacher gives one")
     return model
@@ -57,13 +58,3 @@ def score_lists(
             advance(len(block))
     ends = np.cumsum([len(rows) for rows in lists])[:-1]
     return list(np.split(np.concatenate(blocks), ends)) if lists else []
-
-
-def _download(source: Hub) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source.name, revision=source.revision, allow_patterns=list(_FILES)))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{source.name}@{source.revision}: cannot be had from the hub: {reason}") from None

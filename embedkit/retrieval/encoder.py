@@ -115,8 +115,14 @@ def load_model(folder: Path, *, device: str | None = None) -> "SentenceTransform
     except MemoryError:
         raise
     except Exception as error:  # a damaged folder fails in as many ways as the libraries that read it
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ModelError(f"{folder}: cannot be loaded as a sentence-transformers model ({reason})") from error
+        raise ModelError(
+            f"{folder}: cannot be loaded as a sentence-transformers model ({in_one_line(error)})"
+        ) from error
+
+
+def in_one_line(error: Exception) -> str:
+    """What another library's error says, cut to a line a user can read."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def check_folder(folder: Path) -> None:

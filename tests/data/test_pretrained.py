@@ -181,7 +181,7 @@ def test_a_hub_model_is_pinned_to_a_commit(revision):
 
 
 def test_a_hub_model_is_fetched_without_pickles_and_code(tmp_path, context, model, monkeypatch):
-    from embedkit.data import hub_models
+    from embedkit.retrieval import hub
 
     asked = {}
 
@@ -189,7 +189,7 @@ def test_a_hub_model_is_fetched_without_pickles_and_code(tmp_path, context, mode
         asked.update(options, name=name)
         return str(model)
 
-    monkeypatch.setattr(hub_models, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
     source = {"kind": "hub", "name": "a/b", "revision": COMMIT}
     out = make(tmp_path, context, source=source)
     assert (asked["name"], asked["revision"]) == ("a/b", COMMIT)
@@ -201,6 +201,19 @@ def test_a_hub_model_is_fetched_without_pickles_and_code(tmp_path, context, mode
 def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path, context):
     with pytest.raises(ModelError, match=r"no/such at 0123456789.*cannot be fetched .*HF_HUB_OFFLINE is set") as error:
         make(tmp_path, context, source={"kind": "hub", "name": "no/such", "revision": COMMIT})
+    assert "\n" not in str(error.value)
+
+
+def test_whatever_a_download_raises_is_one_line(tmp_path, context, monkeypatch):
+    class ProxyError(Exception):
+        """An HTTP client's own error, which is no OSError."""
+
+    def snapshot_download(name, **options):
+        raise ProxyError("403 Forbidden\nby the proxy")
+
+    monkeypatch.setattr("embedkit.retrieval.hub.snapshot_download", snapshot_download)
+    with pytest.raises(ModelError, match=r"a/b at 0123456789.* 403 Forbidden by the proxy\. .*kind: folder") as error:
+        make(tmp_path, context, source={"kind": "hub", "name": "a/b", "revision": COMMIT})
     assert "\n" not in str(error.value)
 
 

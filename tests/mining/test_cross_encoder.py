@@ -9,7 +9,7 @@ from embedkit.core.errors import ModelError
 from embedkit.core.progress import silent
 from embedkit.core.spec import External, marked
 from embedkit.mining.cross_encoder import load, score_lists
-from embedkit.mining.teacher import CrossEncoder, Folder
+from embedkit.mining.teacher import CrossEncoder, Folder, Hub
 from tests.tiny import WORDS
 
 QUERIES = ["list file", "stop", "show page table"]
@@ -89,6 +89,29 @@ def test_its_folder_enters_the_key(folder):
 def test_what_cannot_teach_is_refused(tmp_path, change, message):
     with pytest.raises(ModelError, match=message):
         load(Folder(path=build(tmp_path, **change)), max_length=None)
+
+
+def test_damaged_weights_are_one_line(tmp_path):
+    build(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match=r"not a cross-encoder that can be loaded safely: \w") as error:
+        load(Folder(path=tmp_path), max_length=None)
+    assert "\n" not in str(error.value)
+
+
+def test_an_error_without_words_is_named(tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError
+
+    monkeypatch.setattr("embedkit.mining.cross_encoder.CrossEncoder", fail)
+    with pytest.raises(ModelError, match="RuntimeError"):
+        load(Folder(path=tmp_path), max_length=None)
+
+
+def test_a_hub_model_that_cannot_be_had_is_one_line():
+    with pytest.raises(ModelError, match=r"no/such at 0{40}: cannot be fetched .*kind: folder") as error:
+        load(Hub(name="no/such", revision="0" * 40), max_length=None)
+    assert "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
