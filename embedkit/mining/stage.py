@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, JsonValue, PositiveInt, model_validator
 
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
 from embedkit.core.records import link_tables, read_corpus, read_pairs, read_qrels, read_queries, write_pair_rows
@@ -33,7 +33,7 @@ class Mine(Stage):
     produces: ClassVar[str] = "pairs"
 
     data: DatasetRef
-    split: Literal["train", "dev", "test"] = "train"
+    split: Literal["train", "dev"] = "train"
     model: ModelRef
     negatives: PositiveInt = 7
     top_k: PositiveInt = 100
@@ -51,6 +51,11 @@ class Mine(Stage):
                 if signal not in _SIGNALS:
                     raise ValueError(f"filters.{i}.signal: mining has no signal {signal!r}; there are {list(_SIGNALS)}")
         return self
+
+    def facts(self) -> Mapping[str, JsonValue]:
+        """None; but raises `EmbedkitError` if the index is not installed."""
+        self.index.check_installed()
+        return {}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write pairs with negatives, candidates.parquet and stats.json."""
@@ -113,6 +118,11 @@ class Teach(Stage):
     index: AnyIndex = Exact()
     if_not_better: Literal["refuse", "warn"] = "refuse"
     drop_above_positive: bool = False  # drop negatives the teachers put above the query's lowest positive
+
+    def facts(self) -> Mapping[str, JsonValue]:
+        """None; but raises `EmbedkitError` if the index is not installed."""
+        self.index.check_installed()
+        return {}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write pairs with targets, and stats.json."""

@@ -5,6 +5,7 @@ To add one: write a class whose results equal those of `Exact`, or say in its do
 """
 
 import abc
+import importlib.util
 import logging
 from typing import Annotated, Any, Literal
 
@@ -45,6 +46,9 @@ class Index(Spec, abc.ABC):
         rows, last = self._candidates(queries, documents, min(k + SPARE, documents.shape[0]), progress)
         return settle(queries, documents, rows, last + slack, top_k=k)
 
+    def check_installed(self) -> None:
+        """Raise `EmbedkitError` if a library this index needs is not installed. Imports nothing."""
+
     @abc.abstractmethod
     def _candidates(self, queries: Floats, documents: Vectors, count: int, progress: Progress) -> tuple[Rows, Floats]:
         """(Q, count) rows that score best in float32, in any order, and (Q,) the lowest score among them."""
@@ -56,10 +60,10 @@ class Exact(Index):
     kind: Literal["exact"] = "exact"
     query_tile: Annotated[PositiveInt, Execution()] = 1024
     document_tile: Annotated[PositiveInt, Execution()] = 16_384
-    device: Annotated[str | None, Execution()] = Field(default=None, description="None: CUDA if there is a GPU")
+    device: Annotated[Literal["auto", "cpu", "cuda"], Execution()] = "auto"  # auto: CUDA if there is a GPU
 
     def _candidates(self, queries: Floats, documents: Vectors, count: int, progress: Progress) -> tuple[Rows, Floats]:
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = _device(self.device)
         total = documents.shape[0]
         starts = range(0, len(queries), self.query_tile)
         best = [(torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0))] * len(starts)
@@ -80,6 +84,10 @@ class Faiss(Index):
     kind: Literal["faiss"] = "faiss"
     query_tile: Annotated[PositiveInt, Execution()] = 1024
     document_tile: Annotated[PositiveInt, Execution()] = 16_384
+
+    def check_installed(self) -> None:
+        if importlib.util.find_spec("faiss") is None:
+            raise _no_faiss()
 
     def _candidates(self, queries: Floats, documents: Vectors, count: int, progress: Progress) -> tuple[Rows, Floats]:
         index = _faiss_index(_import_faiss(), queries.shape[1], count)
@@ -114,6 +122,13 @@ def _check(queries: Floats, documents: Vectors, top_k: int) -> None:
         )
 
 
+def _device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise EmbedkitError("index exact: device is cuda, but torch finds no CUDA GPU; use `device: auto` or cpu")
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
 def _tensor(array: Floats, device: str) -> torch.Tensor:
     """`array` on `device`; copied if it is read-only, as torch knows no such tensors."""
     return torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(device)
@@ -136,11 +151,15 @@ def _import_faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise EmbedkitError(
-            "index faiss: FAISS is not installed; `pip install 'embedkit[cpu]'` (or 'embedkit[gpu]'), "
-            "or use `index: {kind: exact}`"
-        ) from None
+        raise _no_faiss() from None
     return faiss
+
+
+def _no_faiss() -> EmbedkitError:
+    return EmbedkitError(
+        "index faiss: FAISS is not installed; `pip install 'embedkit[cpu]'` (or 'embedkit[gpu]'), "
+        "or use `index: {kind: exact}`"
+    )
 
 
 def _faiss_index(faiss: Any, dim: int, count: int) -> Any:

@@ -70,9 +70,8 @@ def rounding(queries: Floats, documents: Vectors) -> Floats:
     """
     dim = queries.shape[1] + 1  # one more for the rounding of the score itself
     unit = float(np.finfo(np.float32).eps) / 2
-    longest = max(
-        float(np.linalg.norm(documents[part], axis=1).max()) for part in _parts(documents.shape[0], queries.shape[1])
-    )
+    parts = _parts(documents.shape[0], queries.shape[1])
+    longest = float(np.max([np.linalg.norm(documents[part], axis=1).max() for part in parts]))  # NaN if any is
     gamma = dim * unit / (1 - dim * unit)
     return np.asarray(gamma * longest * np.linalg.norm(queries, axis=1), dtype=np.float32)
 

@@ -36,7 +36,13 @@ def scorer(
             depth = max(100, int(method.metric.partition("@")[2]))
             encoder = open_encoder(folder, context)
             values = score_split(
-                encoder, dataset, method.split, metrics=(method.metric,), top_k=depth, index=method.index
+                encoder,
+                dataset,
+                method.split,
+                metrics=(method.metric,),
+                top_k=depth,
+                index=method.index,
+                progress=context.progress,
             )
             known[name] = mean_scores(values)[method.metric]
             write_atomically(cache, json.dumps(known, indent=1))

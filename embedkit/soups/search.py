@@ -22,7 +22,7 @@ class Greedy(Spec):
 
     kind: Literal["greedy"] = "greedy"
     data: DatasetRef
-    split: Literal["train", "dev", "test"] = "dev"
+    split: Literal["train", "dev"] = "dev"
     metric: Annotated[str, Field(pattern=r"^(ndcg|mrr|map|recall|precision)@([1-9][0-9]{0,2}|1000)$")] = "ndcg@10"
     index: AnyIndex = Exact()
 

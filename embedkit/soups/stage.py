@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
 from embedkit.core.spec import ModelRef
@@ -37,6 +37,12 @@ class Soup(Stage):
         if isinstance(self.method, Merge) and (problem := self.method.problem(len(self.models))):
             raise ValueError(problem)
         return self
+
+    def facts(self) -> Mapping[str, JsonValue]:
+        """None; but raises `EmbedkitError` if the index of a search is not installed."""
+        if isinstance(self.method, Greedy):
+            self.method.index.check_installed()
+        return {}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Choose members if the method searches, merge them, record who is in it and with what weight."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from embedkit.core.errors import DataError, StageError
+from embedkit.core.errors import DataError, EmbedkitError, StageError
 from embedkit.core.estimate import Size
 from embedkit.core.records import (
     Corpus,
@@ -31,6 +32,7 @@ from embedkit.mining.fusion import MinMax
 from embedkit.mining.miner import Random
 from embedkit.mining.stage import Mine, Teach
 from embedkit.mining.teacher import BM25, Encoder
+from embedkit.retrieval.index import Faiss
 
 KEEP = (PercentOfPositive(ratio=0.999),)
 
@@ -191,7 +193,7 @@ def test_filters_that_leave_nothing_are_an_error(inputs, tmp_path):
 def test_a_split_without_queries_is_an_error(inputs, tmp_path):
     inputs["data"] = small_dataset(tmp_path / "data")
     with pytest.raises(DataError, match="nothing to mine for"):
-        run(mine(split="test"), inputs, tmp_path)
+        run(mine(split="dev"), inputs, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +202,7 @@ def test_a_split_without_queries_is_an_error(inputs, tmp_path):
         ({"top_k": 2}, "top_k is 2, fewer than the 3 negatives"),
         ({"filters": (PercentOfPositive(signal="bm25"),)}, r"filters.0.signal: mining has no signal 'bm25'"),
         ({"sampling": {"kind": "random"}}, "seed"),
+        ({"split": "test"}, "'train' or 'dev'"),
     ],
 )
 def test_bad_fields_are_refused(fields, message):
@@ -216,6 +219,14 @@ def teach(**fields) -> Teach:
         "depth": 20,
     }
     return Teach(**{**defaults, **fields})
+
+
+@pytest.mark.parametrize("make", [mine, teach])
+def test_a_missing_faiss_is_told_before_anything_runs(make, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(EmbedkitError, match="FAISS is not installed"):
+        make(index=Faiss()).facts()
+    assert make().facts() == {}
 
 
 @pytest.fixture

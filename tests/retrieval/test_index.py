@@ -118,6 +118,15 @@ def test_read_only_arrays_are_searched_without_warning(index, recwarn):
     assert not [w for w in recwarn if "writable" in str(w.message)]
 
 
+@pytest.mark.parametrize("index", INDEXES)
+def test_damage_is_found_wherever_it_lies(index, monkeypatch):
+    monkeypatch.setattr("embedkit.retrieval.nearest._CELLS", 16)  # two documents at a time
+    documents = vectors(9, seed=1)
+    documents[-1, 0] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        index.search(vectors(3), documents, 1)
+
+
 def test_progress_reaches_its_total():
     steps = {}
 
@@ -163,6 +172,17 @@ def test_missing_faiss_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(EmbedkitError, match=r"pip install 'embedkit\[cpu\]'"):
         Faiss().search(vectors(2), vectors(3), 1)
+    with pytest.raises(EmbedkitError, match=r"pip install 'embedkit\[cpu\]'"):
+        Faiss().check_installed()
+    Exact().check_installed()
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(EmbedkitError, match=r"torch finds no CUDA GPU; use `device: auto` or cpu"):
+        Exact(device="cuda").search(vectors(2), vectors(3), 1)
+    with pytest.raises(ValidationError, match="'auto', 'cpu' or 'cuda'"):
+        Exact(device="gpu")
 
 
 @pytest.mark.gpu

@@ -1,18 +1,23 @@
 """The soup stage on tiny models."""
 
 import shutil
+import sys
+from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from embedkit.core.errors import DataError, ModelError
+from embedkit.core.errors import DataError, EmbedkitError, ModelError
 from embedkit.core.estimate import Size
+from embedkit.core.progress import silent
 from embedkit.core.records import read_dataset
 from embedkit.core.stage import Artifact
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.measures.ranking import mean_scores
 from embedkit.retrieval.encoder import open_encoder
+from embedkit.retrieval.index import Faiss
 from embedkit.retrieval.scoring import score_split
 from embedkit.soups.methods import Slerp, TaskArithmetic, Uniform
 from embedkit.soups.search import Greedy
@@ -88,6 +93,30 @@ def test_scores_found_before_a_crash_are_not_computed_again(inputs, tmp_path, co
     second = run(stage, inputs, tmp_path / "second", context)
     assert first == second
     assert digests(tmp_path / "first") == digests(tmp_path / "second")
+
+
+def test_a_search_shows_its_progress(inputs, tmp_path, context):
+    shown = []
+
+    def progress(what, total):
+        shown.append(what)
+        return silent(what, total)
+
+    method = Greedy(data="data")
+    run(Soup(models=("x", "y"), method=method), inputs, tmp_path / "out", replace(context, progress=progress))
+    assert shown.count("search") == 3
+
+
+def test_a_soup_is_never_chosen_by_test_queries():
+    with pytest.raises(ValidationError, match="'train' or 'dev'"):
+        Greedy(data="data", split="test")
+
+
+def test_a_missing_faiss_is_told_before_anything_runs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(EmbedkitError, match="FAISS is not installed"):
+        Soup(models=("x", "y"), method=Greedy(data="data", index=Faiss())).facts()
+    assert Soup(models=("x", "y"), method=Greedy(data="data")).facts() == Soup(models=("x", "y")).facts() == {}
 
 
 def test_greedy_needs_held_out_queries(inputs, tmp_path, context):
