@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from embedkit.losses import Ragged
+from embedkit.retrieval.identity import read_config
 from embedkit.training.examples import Examples
 from embedkit.training.objective import Structure
 from embedkit.training.samplers import Batches, Draw
@@ -72,14 +74,10 @@ class Collator:
         return text_batch(self.examples, self.batches[step], self.picks, seed=self.batches.seed, targets=self.targets)
 
 
-def prompts_of(model: Any) -> Prompts:
-    """The prompts that the model's own `encode_query` and `encode_document` would use."""
-
-    def prompt(*names: str) -> str | None:
-        name = next((n for n in names if n in model.prompts), model.default_prompt_name)
-        return model.prompts.get(name) or None
-
-    return Prompts(prompt("query"), prompt("document", "passage", "corpus"))
+def prompts_of(folder: Path) -> Prompts:
+    """The prompts that the model in `folder` is used with, see `retrieval.identity.read_config`."""
+    prompts = read_config(folder).prompts
+    return Prompts(prompts["query"] or None, prompts["document"] or None)
 
 
 def text_batch(

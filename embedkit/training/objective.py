@@ -32,8 +32,9 @@ class Objective(nn.Module):
     """Embeds the queries and the distinct documents of a batch and applies `loss`.
 
     With `chunk_size`, each chunk of rows keeps no activations: its forward pass is run again, with the same dropout,
-    when the backward pass reaches it. Same gradients as one big forward, memory of one chunk (GradCache, Gao et al.,
-    2021, https://arxiv.org/abs/2101.06983). `normalize` brings embeddings to unit length, for cosine similarity.
+    when the backward pass reaches it. Memory of one chunk, and the same gradients as one big forward but for the draw
+    of dropout, whose masks fall otherwise in chunks of another size (GradCache, Gao et al., 2021,
+    https://arxiv.org/abs/2101.06983). `normalize` brings embeddings to unit length, for cosine similarity.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, *, chunk_size: int | None = None, normalize: bool = True) -> None:

@@ -30,7 +30,8 @@ class Train(Training):
     negatives: NonNegativeInt | None = None  # the query's own, shown per batch; null: all it has
     vary_negatives: bool = False  # show other negatives in each pass, instead of always the first ones
     normalize: bool | None = None  # to unit length; null: where the model's similarity is cosine
-    chunk_size: Annotated[PositiveInt | None, Execution()] = None  # texts in a forward pass, to save memory
+    # Texts in a forward pass, to save memory: the same gradients but for the draw of dropout.
+    chunk_size: Annotated[PositiveInt | None, Execution()] = None
 
     @model_validator(mode="after")
     def _negatives_for_the_teacher(self) -> Self:
@@ -56,7 +57,7 @@ class Train(Training):
 
         model = open_model(inputs[self.model].path, self.device)
         picks = Picks(self.positives, self.negatives, self.vary_negatives)
-        prompts = prompts_of(model)
+        prompts = prompts_of(inputs[self.model].path)
         targets = self.loss.needs_targets
         collator = Collator(examples, batches, picks, model.preprocess, prompts, targets=targets)
         normalize = model.similarity_fn_name == "cosine" if self.normalize is None else self.normalize
@@ -111,7 +112,7 @@ class TrainST(Training):
         from embedkit.training.trainer import Task, fit, open_model, save_model, text_columns
 
         model = open_model(inputs[self.model].path, self.device)
-        prompts = prompts_of(model)
+        prompts = prompts_of(inputs[self.model].path)
         columns = {
             "query": [examples.queries[row.query] for row, _ in rows],
             "positive": [examples.documents[positive] for _, positive in rows],

@@ -1,9 +1,11 @@
+import json
 from itertools import pairwise
 
 import pytest
 import torch
 
-from embedkit.training.collator import Collator, Picks, prompts_of, text_batch
+from embedkit.retrieval.identity import CONFIG, read_config
+from embedkit.training.collator import Collator, Picks, Prompts, prompts_of, text_batch
 from embedkit.training.samplers import Batches, Draw
 from tests.training.examples import examples
 
@@ -57,24 +59,19 @@ def test_a_row_without_as_many_negatives_shows_what_it_has():
     assert [len(row) for row in lists(batch.structure, "negative")] == [3, 2, 0]
 
 
-class _Model:
-    def __init__(self, prompts, default=None):
-        self.prompts = prompts
-        self.default_prompt_name = default
-
-
 @pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        (_Model({}), (None, None)),
-        (_Model({"query": "q: ", "document": "d: "}), ("q: ", "d: ")),
-        (_Model({"query": "q: ", "passage": "p: "}), ("q: ", "p: ")),
-        (_Model({"query": "", "document": ""}), (None, None)),
-        (_Model({"all": "a: "}, default="all"), ("a: ", "a: ")),
-    ],
+    "prompts",
+    [{}, {"query": "q: ", "document": "d: "}, {"query": "q: ", "passage": "p: "}, {"query": "", "document": None}],
 )
-def test_prompts_are_those_of_encode_query_and_encode_document(model, expected):
-    assert prompts_of(model) == expected
+def test_training_uses_the_prompts_that_encoding_uses(prompts, tmp_path):
+    config = {"prompts": prompts, "default_prompt_name": "query" if prompts.get("query") else None}
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    found = prompts_of(tmp_path)
+    assert {"query": found.query or "", "document": found.document or ""} == read_config(tmp_path).prompts
+
+
+def test_a_model_that_says_nothing_of_prompts_has_none(tmp_path):
+    assert prompts_of(tmp_path) == Prompts(None, None)
 
 
 def test_prompts_reach_the_tokeniser_and_the_trainer_finds_two_columns():
@@ -84,8 +81,8 @@ def test_prompts_reach_the_tokeniser_and_the_trainer_finds_two_columns():
         seen.append((task, prompt, texts))
         return {"input_ids": torch.zeros(len(texts), 1), "attention_mask": torch.ones(len(texts), 1)}
 
-    prompts = prompts_of(_Model({"query": "q: ", "document": "d: "}))
-    collator = Collator(DATA, Batches(DATA, batch_size=2, steps=2, seed=0), Picks(), preprocess, prompts)
+    batches = Batches(DATA, batch_size=2, steps=2, seed=0)
+    collator = Collator(DATA, batches, Picks(), preprocess, Prompts("q: ", "d: "))
     inputs = collator([{"step": 1}])
     assert [(task, prompt) for task, prompt, _ in seen] == [("query", "q: "), ("document", "d: ")]
     assert seen[0][2] == collator.texts(1).queries
