@@ -9,7 +9,6 @@ nDCG's gain is the relevance itself (not 2^relevance - 1).
     recall@k       share of the relevant documents that are among the first k
     precision@k    relevant documents among the first k / k
     mrr@k          1 / rank of the first relevant document if it is among the first k, else 0
-    hit_rate@k     1 if a relevant document is among the first k, else 0
 
 Reference: https://github.com/usnistgov/trec_eval; https://dl.acm.org/doi/10.1145/3209978.3210065 (pytrec_eval).
 """
@@ -23,7 +22,7 @@ from embedkit.core.errors import RecipeError, did_you_mean
 Run = dict[str, dict[str, float]]  # query_id -> doc_id -> score
 PerQuery = dict[str, dict[str, float]]  # query_id -> metric -> value
 
-_TREC: Final = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit_rate": "success"}
+_TREC: Final = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P"}
 FAMILIES: Final = (*_TREC, "mrr")
 
 

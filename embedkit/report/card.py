@@ -93,8 +93,9 @@ def base_model(lineage: Lineage) -> str | None:
 
 def write_card(folder: Path, card: Card) -> None:
     """Write README.md for the model in `folder`."""
-    config = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
-    prompts = {name: text for name, text in config.get("prompts", {}).items() if text}
+    path = folder / "config_sentence_transformers.json"  # a model without prompts may do without it
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    prompts = {name: text for name, text in (config.get("prompts") or {}).items() if text}
     text = template("README.md.j2").render(
         card=card,
         front_matter=front_matter(card),

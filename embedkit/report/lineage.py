@@ -47,10 +47,6 @@ class Lineage:
         """The artifacts that the recipe names."""
         return [node for node in self if node.name]
 
-    def parts(self) -> list[Node]:
-        """The artifacts that belong to a stage and have no name of their own."""
-        return [node for node in self if not node.name]
-
     def of_kind(self, *kinds: str) -> list[Node]:
         """The named artifacts of these kinds."""
         return [node for node in self.stages() if node.kind in kinds]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
@@ -33,7 +33,7 @@ class Report(Stage):
     metric: Metric | None = None  # decides the headline; by default the first that was evaluated
     confidence: Confidence = 0.95
     samples: PositiveInt = 10_000
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
     def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
         """A model that the report compares but `scores` does not have."""
@@ -86,7 +86,7 @@ class Package(Stage):
     base_model: str | None = None  # hub id, where the lineage does not tell it
     confidence: Confidence = 0.95
     samples: PositiveInt = 10_000
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Give `out` the model's files, write README.md and stats.json."""

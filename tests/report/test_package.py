@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
+from pydantic import ValidationError
 
 from embedkit.core.estimate import Size
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
-from embedkit.report.stage import Package
+from embedkit.report.stage import Package, Report
 from tests.report.fake import FakeRun, build_run
 
 PACKAGE = Package(
@@ -145,6 +146,26 @@ def test_a_real_model_is_the_same_model_afterwards(tiny_model, tmp_path):
     texts = ["list file", "move folder user"]
     before, after = (SentenceTransformer(str(path), device="cpu").encode(texts) for path in (tiny_model, out))
     assert np.array_equal(before, after)
+
+
+def test_a_model_that_says_nothing_of_prompts_is_packaged(tiny_model, tmp_path):
+    from shutil import copytree
+
+    def fill(draft):
+        copytree(tiny_model, draft, dirs_exist_ok=True)
+        (draft / "config_sentence_transformers.json").unlink()
+
+    run = build_run(tmp_path / "store")
+    run.add("plain", "pretrained", "model", fill=fill, stats={})
+    out = make(Package(model="plain", scores="scores", name="plain", license="mit"), run, tmp_path / "package")
+    assert "cosine" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("stage", [Package, Report])
+def test_a_seed_below_zero_is_refused(stage):
+    names = {"model": "m"} if stage is Package else {"baseline": "b", "candidate": "c"}
+    with pytest.raises(ValidationError, match="seed"):
+        stage(scores="s", seed=-1, **names)
 
 
 def test_the_estimate_keeps_the_size_of_the_model():
