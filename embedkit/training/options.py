@@ -62,7 +62,7 @@ class Training(Stage, abc.ABC):
         passes = 3 if chunk_size is None else 4
         live = tokens if chunk_size is None else min(tokens, chunk_size * min(pairs.document_tokens, limit))
         layers = model.active_parameters / (12 * max(model.dimensions, 1) ** 2)  # of a transformer of that width
-        activations = 68 * live * model.dimensions * layers  # bytes; 34 per unit and layer in half precision
+        activations = 2 * 68 * live * model.dimensions * layers  # bytes, float32; as much again for gradients of them
         return Estimate(
             rows=steps * self.batch_size,
             tokens=round(steps * tokens),

@@ -119,6 +119,14 @@ def test_mistakes_exit_with_2_and_no_traceback(ran):
     assert done.returncode == 2
     assert done.stderr.startswith("error: --set first.steps=none: stages.first.steps: ")
     assert "Traceback" not in done.stderr
+    (ran / "file").write_text("a file where a folder goes")
+    for words in (("--out", "file"), ("--store", "file"), ("--until", "nope"), ("--set", "toy.source.path=absent")):
+        done = command("run", "tiny.yaml", *words, cwd=ran, ok=False)
+        assert (done.returncode, done.stderr[:7]) == (2, "error: "), done.stderr
+        assert "Traceback" not in done.stderr
+    assert command("run", ".", cwd=ran, ok=False).stderr == "error: .: cannot read the recipe: Is a directory\n"
+    failed = events(command("run", "tiny.yaml", "--json", "--until", "nope", cwd=ran, ok=False).stdout)
+    assert failed[-1]["event"] == "error"
     assert command("run", "absent.yaml", cwd=ran, ok=False).returncode == 2
     assert command("run", cwd=ran, ok=False).returncode == 2
     assert command("rnu", cwd=ran, ok=False).returncode == 2
