@@ -45,11 +45,12 @@ class Recipe:
         return {"name": self.name, "stages": stages}
 
 
-def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path | str, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe file; paths in it are relative to it. `settings` are `stage.field=value`, values as YAML.
 
     Raises `RecipeError` with all problems of the file, one line each: `file:line: where: what; what would be right`.
     """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
