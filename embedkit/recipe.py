@@ -59,7 +59,7 @@ def load_recipe(path: Path | str, settings: Sequence[str] = ()) -> Recipe:
     document = parse(text, str(path))
     for setting in settings:
         document.set(*_parse_setting(setting, document.value))
-    return build_recipe(document, folder=path.resolve().parent, path=path)
+    return build_recipe(document, folder=path.parent, path=path)
 
 
 def build_recipe(document: Document, *, folder: Path, path: Path | None = None) -> Recipe:

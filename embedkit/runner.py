@@ -1,5 +1,6 @@
 """Runs a plan: what the store has is taken, the rest is made, and the run folder is filled."""
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def run(
     open_run_folder(folder, whole, place)
     artifacts: dict[str, Artifact] = {}
     made: list[str] = []
-    emit("run_started", {"recipe": recipe.name, "stages": len(steps), "store": str(place.root), "out": str(folder)})
+    emit("run_started", {"recipe": recipe.name, "stages": len(steps), "store": str(store), "out": str(folder)})
     for step in steps:
         found = place.find(step.key)
         if found is None:
@@ -88,6 +89,7 @@ def _make(step: Step, pins: Pins, store: Store, progress: Progress, emit: Emit) 
         started = datetime.now(UTC).isoformat(timespec="seconds")
         with measured() as meter:
             step.stage.run(_inputs(step, store), draft, context)
+            gc.collect()  # models hold themselves in circles; without this each stage's stays until some later one
         check_unchanged(step.stage, pins, store)
         return {
             "started": started,
@@ -116,9 +118,16 @@ def _make(step: Step, pins: Pins, store: Store, progress: Progress, emit: Emit) 
         "peak_memory": taken.get("peak_memory"),
     }
     stats = read_stats(artifact.path)
-    told = {name: stats.get(name, []) for name in ("summary", "warnings")}
+    told = {name: [_named(text, step) for text in stats.get(name, [])] for name in ("summary", "warnings")}
     emit_for_stage("stage_finished", {**facts, **told})
     return artifact
+
+
+def _named(text: str, step: Step) -> str:
+    """A line of an artifact's stats with the names of stages in place of keys, which are all that an artifact knows."""
+    for key, name in step.labels.items():
+        text = text.replace(key[:8], name)
+    return text
 
 
 def _inputs(step: Step, store: Store) -> dict[str, Artifact]:

@@ -81,7 +81,7 @@ def print_result(result: Result) -> None:
     for step in result.steps:
         if step.stage.produces == "report":
             for line in read_stats(result.artifacts[step.name].path).get("summary", []):
-                console.print(line, markup=False)
+                console.print(line, markup=False, soft_wrap=True)
             console.print(f"report: {result.out / 'report' / 'index.html'}", markup=False, soft_wrap=True)
     if not result.made:
         console.print("nothing to do: every stage was already made")
