@@ -1,10 +1,10 @@
 """The artifact store: one folder an artifact, named by the key of what made it, complete or absent.
 
-<root>/artifacts/<key>/      published by one rename; manifest.json lists every file with its digest
-<root>/work/<key>/           a running or failed stage's own folder: its draft, checkpoints, finished parts
-<root>/work/<key>.lock       held while a process makes the key
-<root>/embeddings/           vectors, see embedkit.retrieval.shards
-<root>/roots/                which run folders use which keys; what no root uses, `gc` may remove
+artifacts/<key>/      published by one rename; manifest.json lists every file with its digest
+work/<key>/           a running or failed stage's own folder: its draft, checkpoints, finished parts
+work/<key>.lock       held while a process makes the key
+embeddings/           vectors, see embedkit.retrieval.shards
+roots/                which run folders use which keys; what no root uses, `gc` may remove
 """
 
 import json
