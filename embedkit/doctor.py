@@ -30,7 +30,7 @@ def examine(store: Path, *, hub: str = "huggingface.co") -> list[Finding]:
         Finding("embedkit", f"{found['embedkit']} on Python {found['python']}", None),
         Finding("libraries", libraries, True),
         Finding("processor", f"{here['processor']}, {here['cores']} cores", None),
-        Finding("memory", f"{memory:.0f} GiB", memory >= 4, "" if memory >= 4 else "the quickstart needs about 3 GiB"),
+        Finding("memory", f"{memory:.0f} GiB", memory >= 4, "" if memory >= 4 else "the quickstart needs 3.5 GiB"),
         _gpu(here["gpus"]),
         _faiss(bool(here["gpus"])),
         _quickstart(),
