@@ -104,7 +104,7 @@ def load_model(folder: Path, *, device: str | None = None) -> "SentenceTransform
     from sentence_transformers import SentenceTransformer
 
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             return SentenceTransformer(
                 str(folder),
                 device=device,
@@ -161,8 +161,8 @@ def _module_types(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """transformers draws a bar for each file of weights it reads."""
+def no_progress_bars() -> Iterator[None]:
+    """No bars of transformers, which draws one for each file of weights it reads or writes: there are ours."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -8,19 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers.utils import logging
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of transformers: there is one of ours."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

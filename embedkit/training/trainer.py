@@ -21,9 +21,9 @@ from embedkit.core.errors import StageError
 from embedkit.core.progress import Advance
 from embedkit.core.stage import Context
 from embedkit.core.store import write_atomically
-from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.encoder import load_model, no_progress_bars
 from embedkit.training.checkpoints import Checkpoints
-from embedkit.training.isolation import quiet, randomness_restored, tokenizer_restored
+from embedkit.training.isolation import randomness_restored, tokenizer_restored
 from embedkit.training.options import Training
 
 LOGGED = ("step", "loss", "learning_rate", "grad_norm")
@@ -57,7 +57,12 @@ def fit(
     if done is not None and done >= steps:
         model.load_state_dict(_checkpointed(checkpoints.folder(done)).state_dict())
         return _logged(checkpoints.history(done))
-    with quiet(), randomness_restored(), tokenizer_restored(model), context.progress("training", steps) as advance:
+    with (
+        no_progress_bars(),
+        randomness_restored(),
+        tokenizer_restored(model),
+        context.progress("training", steps) as advance,
+    ):
         trainer = _trainer(model, task, _arguments(spec, model, task, checkpoints.root, steps))
         trainer.add_callback(_Watch(trainer, task, checkpoints, context, advance))
         trainer.train(resume_from_checkpoint=str(checkpoints.folder(done)) if done is not None else None)
@@ -66,7 +71,7 @@ def fit(
 
 def open_model(folder: Path, device: str) -> SentenceTransformer:
     """The model to train, in float32."""
-    with quiet():
+    with no_progress_bars():
         model: SentenceTransformer = load_model(folder, device="cpu" if device == "cpu" else None)
     model.float()
     return model
@@ -74,12 +79,12 @@ def open_model(folder: Path, device: str) -> SentenceTransformer:
 
 def save_model(model: SentenceTransformer, out: Path) -> None:
     """Write the model as an ordinary folder; the card is the packaging's business."""
-    with quiet():
+    with no_progress_bars():
         model.save(str(out), create_model_card=False)
 
 
 def _checkpointed(folder: Path) -> SentenceTransformer:
-    with quiet():
+    with no_progress_bars():
         return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
 
