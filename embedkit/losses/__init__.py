@@ -4,11 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from embedkit.losses.base import Batch, Loss, Ragged
+from embedkit.losses.base import Loss
+from embedkit.losses.batch import Batch, Guide, Taught
 from embedkit.losses.infonce import InfoNCE
 from embedkit.losses.margin_mse import MarginMSE
+from embedkit.losses.ragged import Ragged
 from embedkit.losses.soft_label import SoftLabelInfoNCE
 
 AnyLoss = Annotated[InfoNCE | SoftLabelInfoNCE | MarginMSE, Field(discriminator="kind")]
 
-__all__ = ["AnyLoss", "Batch", "InfoNCE", "Loss", "MarginMSE", "Ragged", "SoftLabelInfoNCE"]
+__all__ = ["AnyLoss", "Batch", "Guide", "InfoNCE", "Loss", "MarginMSE", "Ragged", "SoftLabelInfoNCE", "Taught"]

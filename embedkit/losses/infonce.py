@@ -1,14 +1,16 @@
 """InfoNCE with in-batch and hard negatives, in up to four directions."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
-from pydantic import AfterValidator, PositiveFloat
+from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from embedkit.losses.base import Batch, Loss
-
-Direction = Literal["query_to_document", "query_to_query", "document_to_query", "document_to_document"]
+from embedkit.losses.base import Loss, Need
+from embedkit.losses.batch import Batch
+from embedkit.losses.blocks import Direction, negatives
+from embedkit.losses.ragged import Ragged
+from embedkit.losses.rules import Hardness, HardnessOf, SameClass
 
 
 def _in_order(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
@@ -22,55 +24,78 @@ def _in_order(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
 class InfoNCE(Loss):
     """Cross-entropy of each positive among everything that is not relevant to the query.
 
-        L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} ( log Z_ip − q_i·d_p / τ ),   Z_ip = e^{q_i·d_p / τ} + Σ over `directions` of
+        L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} w_ip ( log Z_ip − q_i·d_p / τ ),   Z_ip = e^{q_i·d_p / τ} + Σ over `directions` of
 
-        query_to_document     Σ_j e^{q_i·d_j / τ}   documents j not relevant to i (own negatives and in-batch)
-        query_to_query        Σ_j e^{q_i·q_j / τ}   queries j ≠ i that p is not relevant to
-        document_to_query     Σ_j e^{d_p·q_j / τ}   query i itself, and queries j that p is not relevant to
-        document_to_document  Σ_j e^{d_p·d_j / τ}   documents j not relevant to i and not among its own negatives
+        query_to_document     Σ_j h_ij e^{q_i·d_j / τ}   documents j not relevant to i (own negatives and in-batch)
+        query_to_query        Σ_j e^{q_i·q_j / τ}        queries j ≠ i that p is not relevant to
+        document_to_query     Σ_j e^{d_p·q_j / τ}        query i itself, and queries j that p is not relevant to
+        document_to_document  Σ_j e^{d_p·d_j / τ}        documents j not relevant to i and not among its own negatives
 
-    P_i are the positives of query i in the batch; other positives of i are in no denominator. One direction is
-    known as multiple negatives ranking, all four as the improved contrastive loss of GTE.
-    Reference: https://arxiv.org/abs/1807.03748, eq. 4; directions: https://arxiv.org/abs/2308.03281, eq. 3.
+    P_i are the positives of query i in the batch. The other positives of i are in no denominator, or with
+    `other_positives: negatives` in that of query_to_document: the multi-label softmax, where positives push each other
+    away. Suspects of i are in none. Further weights, all 1 by default:
+
+        w_ip = (1 − e^{q_i·d_p / τ} / Z_ip)^γ    `focal` γ
+        h_ij = e^{α q_i·d_j}                     `hardness` α, without gradient, of all, own or in-batch negatives
+
+    `mask_classes` leaves out texts of the query's class. One direction is known as multiple negatives ranking, all
+    four as the improved contrastive loss of GTE.
+    Reference: https://arxiv.org/abs/1807.03748, eq. 4; directions: https://arxiv.org/abs/2308.03281, eq. 3; focal:
+    https://arxiv.org/abs/2506.20923; hardness: https://arxiv.org/abs/2503.04812, eq. 5; classes:
+    https://arxiv.org/abs/2508.21632.
     """
 
     kind: Literal["infonce"] = "infonce"
+    tiled: ClassVar[bool] = True
     temperature: PositiveFloat = 0.05
     directions: Annotated[tuple[Direction, ...], AfterValidator(_in_order)] = ("query_to_document",)
+    other_positives: Literal["left_out", "negatives"] = "left_out"
+    focal: NonNegativeFloat = 0.0
+    focal_detach: bool = False  # True: no gradient through the focal weight
+    hardness: NonNegativeFloat = 0.0
+    hardness_of: HardnessOf = "all"
+    mask_classes: bool = False
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """See `Loss`."""
+        return frozenset({"classes"} if self.mask_classes else ())
 
     def compute(self, batch: Batch) -> Tensor:
         """See the class."""
-        rows, columns = batch.positives.rows, batch.positives.values  # (P,): one entry a positive
-        queries, positives = batch.queries[rows], batch.documents[columns]  # (P, D)
-        positive = (queries * positives).sum(-1, keepdim=True)  # (P, 1)
+        batch = self._ruled(batch)
+        rows, _ = batch.entries
+        local = rows - batch.rows[0]
+        positive = batch.positive_scores() / self.temperature  # (P,)
         terms = [positive]
-        documents_out, queries_out = self._masks(batch)
-        if "query_to_document" in self.directions:
-            terms.append((queries @ batch.documents.T).masked_fill(documents_out, -torch.inf))  # (P, M)
-        if "query_to_query" in self.directions:
-            terms.append((queries @ batch.all_queries.T).masked_fill(queries_out, -torch.inf))  # (P, Q)
+        for direction in self.directions:
+            sums = negatives(batch, direction).log_sum_exp(self.temperature)
+            terms.append(sums[local] if direction == "query_to_document" else sums)
         if "document_to_query" in self.directions:
-            terms.append((positives @ batch.all_queries.T).masked_fill(queries_out, -torch.inf))
             terms.append(positive)
-        if "document_to_document" in self.directions:
-            apart = documents_out | _own_negatives(batch)[rows]
-            terms.append((positives @ batch.documents.T).masked_fill(apart, -torch.inf))
-        logits = torch.cat(terms, dim=1) / self.temperature
-        losses = logits.logsumexp(1) - logits[:, 0]  # (P,)
-        return (losses / batch.positives.lengths[rows]).sum() / len(batch.queries)
+        if self.other_positives == "negatives":
+            terms[0] = _of_all(positive, batch.positives.take(batch.rows))
+        losses = torch.stack(terms).logsumexp(0) - positive  # (P,)
+        return batch.mean_over_queries(self._focused(losses))
 
-    def _masks(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(P, M) documents relevant to the query, and (P, Q) queries that are the query or want its positive too."""
-        rows, columns = batch.positives.rows + batch.offset, batch.positives.values
-        every_document = torch.arange(len(batch.documents), device=rows.device)
-        every_query = torch.arange(len(batch.all_queries), device=rows.device)
-        wanted = batch.excluded(every_query, columns).T
-        same = batch.query_ids[rows][:, None] == batch.query_ids
-        return batch.excluded(rows, every_document), wanted | same
+    def _ruled(self, batch: Batch) -> Batch:
+        rules = batch.rules
+        if self.hardness:
+            rules = (*rules, Hardness(self.hardness, self.hardness_of))
+        if self.mask_classes:
+            rules = (*rules, SameClass())
+        return batch.changed(rules=rules)
+
+    def _focused(self, losses: Tensor) -> Tensor:
+        if not self.focal:
+            return losses
+        missing = -torch.expm1(-losses)  # 1 − p
+        missing = missing.clamp(min=torch.finfo(missing.dtype).tiny)  # where p = 1, so that γ < 1 has a gradient
+        weight = missing**self.focal
+        return (weight.detach() if self.focal_detach else weight) * losses
 
 
-def _own_negatives(batch: Batch) -> Tensor:
-    """(B, M) bool: the document is one of the query's own negatives."""
-    mask = batch.queries.new_zeros(len(batch.queries), len(batch.documents), dtype=torch.bool)
-    mask[batch.negatives.rows, batch.negatives.values] = True
-    return mask
+def _of_all(positive: Tensor, positives: Ragged) -> Tensor:
+    """(P,) logits of positives -> log Σ e^logit over all positives of the same query."""
+    logits, present = Ragged(positives.offsets, positive).padded()
+    return logits.masked_fill(~present, -torch.inf).logsumexp(1)[positives.rows]

@@ -1,11 +1,13 @@
 """MarginMSE distillation."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from embedkit.losses.base import Batch, Loss, Ragged
+from embedkit.losses.base import Loss, Need
+from embedkit.losses.batch import Batch
+from embedkit.losses.ragged import Ragged
 
 
 class MarginMSE(Loss):
@@ -19,14 +21,20 @@ class MarginMSE(Loss):
     """
 
     kind: Literal["margin_mse"] = "margin_mse"
-    needs_targets: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """See `Loss`."""
+        return frozenset({"targets", "negatives"})
 
     def compute(self, batch: Batch) -> Tensor:
         """See the class."""
-        scores = (batch.queries[batch.own.rows] * batch.documents[batch.own.values]).sum(-1)  # (n,)
-        errors = Ragged(batch.own.offsets, scores - batch.own_targets.values.to(scores.dtype))
+        own, targets = batch.own.take(batch.rows), batch.own_targets.take(batch.rows)
+        scores = (batch.local_queries[own.rows] * batch.pick(own.values)).sum(-1)  # (n,)
+        errors = Ragged(own.offsets, scores - targets.values.to(scores.dtype))
         error, present = errors.padded()  # (B, L); the error of a margin is the difference of two
-        positive = torch.arange(error.shape[1], device=error.device) < batch.positives.lengths[:, None]
+        number = batch.positives.lengths[batch.rows]
+        positive = torch.arange(error.shape[1], device=error.device) < number[:, None]
         pairs = positive[:, :, None] & (present & ~positive)[:, None, :]  # (B, L, L)
         squares = (error[:, :, None] - error[:, None, :]).square().masked_fill(~pairs, 0)
         return (squares.sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)).mean()

@@ -1,12 +1,13 @@
 """InfoNCE blended with graded targets from a teacher."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from embedkit.losses.base import Batch, Loss
+from embedkit.losses.base import Loss, Need
+from embedkit.losses.batch import Batch
 from embedkit.losses.infonce import InfoNCE
 
 
@@ -25,7 +26,6 @@ class SoftLabelInfoNCE(Loss):
     """
 
     kind: Literal["soft_label_infonce"] = "soft_label_infonce"
-    needs_targets: ClassVar[bool] = True
     hard: InfoNCE = InfoNCE()
     hard_negatives: bool = True  # whether mined negatives count in the hard term too
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -33,15 +33,20 @@ class SoftLabelInfoNCE(Loss):
     teacher_temperature: PositiveFloat = 0.1
     divergence: Literal["cross_entropy", "forward_kl"] = "cross_entropy"
 
+    @property
+    def needs(self) -> frozenset[Need]:
+        """See `Loss`."""
+        return self.hard.needs | {"targets", "negatives"}
+
     def compute(self, batch: Batch) -> Tensor:
         """See the class."""
-        hard = self.hard.compute(batch if self.hard_negatives else batch.without_negatives())
+        hard = self.hard(batch if self.hard_negatives else batch.without_negatives())
         return (1 - self.alpha) * hard + self.alpha * self._soft(batch)
 
     def _soft(self, batch: Batch) -> Tensor:
-        columns, present = batch.own.padded()  # (B, L)
-        targets, _ = batch.own_targets.padded()
-        scores = torch.einsum("bd,bld->bl", batch.queries, batch.documents[columns])
+        columns, present = batch.own.take(batch.rows).padded()  # (B, L)
+        targets, _ = batch.own_targets.take(batch.rows).padded()
+        scores = torch.einsum("bd,bld->bl", batch.local_queries, batch.documents[columns])
         student = (scores / self.temperature).masked_fill(~present, -torch.inf).log_softmax(1)
         teacher = (targets.to(scores.dtype) / self.teacher_temperature).masked_fill(~present, -torch.inf).softmax(1)
         losses = -(teacher * student.masked_fill(~present, 0)).sum(1)  # (B,)

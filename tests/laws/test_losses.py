@@ -84,7 +84,6 @@ def permuted(batch: Batch, queries: torch.Tensor, documents: torch.Tensor) -> Ba
     return replace(
         batch,
         queries=batch.queries[queries],
-        all_queries=batch.queries[queries],
         documents=batch.documents[documents],
         query_ids=batch.query_ids[queries],
         doc_ids=batch.doc_ids[documents],

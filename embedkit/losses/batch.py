@@ -1,0 +1,270 @@
+"""What every loss is given."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from embedkit.core.errors import DataError
+from embedkit.losses.ragged import Ragged
+
+if TYPE_CHECKING:
+    from embedkit.losses.blocks import Block
+
+# What a rule adds to the logits of a block's (R, C) scores: log weights, −inf to leave a document out, no gradient.
+Rule = Callable[["Block", Tensor], Tensor]
+# What is cached on a batch and goes stale when these fields change; the rest depends on who is relevant to whom alone.
+_STALE = {"rows": {"local"}, "entries": {"local"}, "local_queries": {"local", "queries"}}
+
+
+def _no_pairs() -> Tensor:
+    return torch.empty(0, 2, dtype=torch.int64)
+
+
+class Guide(NamedTuple):
+    """Unit-length embeddings of the batch's texts by another model, made beforehand."""
+
+    queries: Tensor  # (Q, G)
+    documents: Tensor  # (M, G)
+
+
+class Taught(NamedTuple):
+    """Teacher scores of documents outside a query's own list."""
+
+    rows: Tensor  # (K,) int64: row of `queries`
+    doc_ids: Tensor  # (K,) int64; those of documents that are not in the batch are ignored
+    scores: Tensor  # (K,)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Embeddings of one training batch, and who is relevant to whom.
+
+    Q queries and M distinct documents (each text once, whoever uses it) of D dimensions, of every process. A loss
+    accounts for the queries in `local` alone: those of this process, or one tile of them. Ids are integers that are
+    equal exactly where the texts are.
+    """
+
+    queries: Tensor  # (Q, D)
+    documents: Tensor  # (M, D)
+    query_ids: Tensor  # (Q,) int64
+    doc_ids: Tensor  # (M,) int64, all different
+    positives: Ragged  # per query: columns (rows of `documents`), at least one
+    negatives: Ragged  # per query: columns of its own negatives
+    known: Tensor = field(default_factory=_no_pairs)  # (K, 2): query row, id of a document relevant to it
+    suspects: Tensor = field(default_factory=_no_pairs)  # (K, 2): query row, id of a document that may be relevant
+    targets: Ragged | None = None  # per query: teacher or gold scores of its positives, then of its negatives
+    taught: Taught | None = None
+    query_classes: Tensor | None = None  # (Q,) int64, −1 where a text has none
+    doc_classes: Tensor | None = None  # (M,)
+    guide: Guide | None = None
+    level: Tensor | None = None  # (): running mean score of positives, where the loss keeps one
+    unit: bool = True  # embeddings have unit length
+    seed: int = 0  # of what a loss draws: another at each step, the same on every process
+    local: range | None = None  # rows of `queries` that the loss accounts for; left out: all
+    tile: int | None = None  # queries whose scores are held at once, to save memory; None: all
+    rules: tuple[Rule, ...] = ()  # change the weight of negatives, see `Block`
+    sink: Tensor | None = None  # (M, D): where gradients of documents are summed, see `tiles`
+
+    def __post_init__(self) -> None:
+        if self.local is None:
+            object.__setattr__(self, "local", range(len(self.queries)))
+        if problem := _problem(self):
+            raise DataError(f"batch: {problem}")
+
+    def __len__(self) -> int:
+        """How many queries the loss accounts for, B."""
+        return len(self._range)
+
+    def changed(self, **fields: Any) -> "Batch":
+        """The batch with other embeddings, `local`, `rules` ...; who is relevant to whom must stay as it is."""
+        other = copy.copy(self)
+        stale = {name for name, causes in _STALE.items() if causes & fields.keys()}
+        for name in stale & other.__dict__.keys():
+            del other.__dict__[name]
+        other.__dict__.update(fields)
+        return other
+
+    def full_precision(self) -> "Batch":
+        """The batch with embeddings of at least float32."""
+        half = (torch.float16, torch.bfloat16)
+        wide = {
+            name: tensor.float()
+            for name in ("queries", "documents")
+            if (tensor := getattr(self, name)).dtype in half
+        }
+        return self.changed(**wide) if wide else self
+
+    @property
+    def _range(self) -> range:
+        return self.local or range(0)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(B,): rows of `queries` that the loss accounts for."""
+        return torch.arange(self._range.start, self._range.stop, device=self.queries.device)
+
+    @cached_property
+    def local_queries(self) -> Tensor:
+        """(B, D): embeddings of `rows`."""
+        return self.queries[self._range.start : self._range.stop]
+
+    @cached_property
+    def entries(self) -> tuple[Tensor, Tensor]:
+        """(P,) row and (P,) column of every positive of the local queries."""
+        positives = self.positives.take(self.rows)
+        return positives.rows + self._range.start, positives.values
+
+    @cached_property
+    def own(self) -> Ragged:
+        """Each query's own list of columns: its positives, then its negatives."""
+        rows = torch.cat([self.positives.rows, self.negatives.rows])
+        order = rows.argsort(stable=True)
+        columns = torch.cat([self.positives.values, self.negatives.values])
+        return Ragged(self.positives.offsets + self.negatives.offsets, columns[order])
+
+    @property
+    def own_targets(self) -> Ragged:
+        """Teacher scores over `own`; a `DataError` where there are none."""
+        if self.targets is None:
+            raise DataError("batch: no teacher scores; this loss needs one per positive and negative of each query")
+        return self.targets
+
+    @cached_property
+    def relevant(self) -> Ragged:
+        """Per query: the columns known to be relevant to it."""
+        rows, columns = self.present(self.known[:, 0], self.known[:, 1])[:2]
+        return self._sets(torch.cat([self.positives.rows, rows]), torch.cat([self.positives.values, columns]))
+
+    @cached_property
+    def excluded(self) -> Ragged:
+        """Per query: the columns that are never its negatives, because they are or may be relevant to it."""
+        rows, columns = self.present(self.suspects[:, 0], self.suspects[:, 1])[:2]
+        return self._sets(torch.cat([self.relevant.rows, rows]), torch.cat([self.relevant.values, columns]))
+
+    @cached_property
+    def excluded_by(self) -> Ragged:
+        """Per document: the rows of queries that exclude it."""
+        size = len(self.queries)
+        return Ragged.sets(self.excluded.values, self.excluded.rows, count=len(self.documents), limit=size)
+
+    @cached_property
+    def same_query(self) -> Ragged:
+        """Per query: the rows of queries of the same text, itself among them."""
+        order = self.query_ids.argsort(stable=True)
+        _, group, sizes = self.query_ids.unique(return_inverse=True, return_counts=True)
+        return Ragged(torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), order).take(group)
+
+    def present(self, rows: Tensor, doc_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of (row, id of a document) pairs, those whose document is in the batch: row, column, place in the input."""
+        ids, order = self.doc_ids.sort()
+        place = torch.searchsorted(ids, doc_ids.contiguous()).clamp(max=len(ids) - 1)
+        found = (ids[place] == doc_ids).nonzero()[:, 0]
+        return rows[found], order[place[found]], found
+
+    def positive_scores(self) -> Tensor:
+        """(P,) student scores of `entries`."""
+        rows, columns = self.entries
+        return (self.local_queries[rows - self._range.start] * self.pick(columns)).sum(-1)
+
+    def pick(self, columns: Tensor) -> Tensor:
+        """(n, D) embeddings of these documents."""
+        return self.documents[columns] if self.sink is None else _Pick.apply(self.documents, columns, self.sink)  # type: ignore[no-untyped-call, no-any-return]
+
+    def mean_over_queries(self, values: Tensor) -> Tensor:
+        """(P,) values of `entries` -> their mean within each query, averaged over the local queries."""
+        return (values / self.positives.lengths[self.entries[0]]).sum() / len(self)
+
+    def without_negatives(self) -> "Batch":
+        """The batch without documents that no query of it holds relevant, and so without negatives of a query's own."""
+        kept = torch.zeros(len(self.documents), dtype=torch.bool, device=self.documents.device)
+        kept[self.relevant.values] = True
+        place = kept.cumsum(0) - 1
+        return replace(
+            self,
+            documents=self.documents[kept],
+            doc_ids=self.doc_ids[kept],
+            positives=Ragged(self.positives.offsets, place[self.positives.values]),
+            negatives=Ragged(torch.zeros_like(self.negatives.offsets), self.negatives.values[:0]),
+            targets=None,
+            doc_classes=None if self.doc_classes is None else self.doc_classes[kept],
+            guide=None if self.guide is None else Guide(self.guide.queries, self.guide.documents[kept]),
+            sink=None,
+        )
+
+    def _sets(self, rows: Tensor, columns: Tensor) -> Ragged:
+        return Ragged.sets(rows, columns, count=len(self.queries), limit=len(self.documents))
+
+
+class _Pick(torch.autograd.Function):
+    """Rows of a matrix, whose gradient is added into `sink`."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, rows: Tensor, sink: Tensor) -> Tensor:
+        ctx.rows, ctx.sink = rows, sink
+        return matrix[rows]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
+        ctx.sink.index_add_(0, ctx.rows, grads[0].to(ctx.sink.dtype))
+        return None, None, None
+
+
+def _problem(batch: Batch) -> str | None:
+    """What is wrong with the batch, if anything."""
+    rows, columns, local = len(batch.queries), len(batch.documents), batch.local or range(0)
+    shapes = (batch.queries.shape[1:], batch.documents.shape[1:])
+    checks = (
+        (len(local) == 0, "no queries"),
+        (len(set(shapes)) > 1 or len(shapes[0]) != 1, f"embeddings must be (rows, D); their row shapes are {shapes}"),
+        (len(batch.query_ids) != rows, f"{len(batch.query_ids)} query ids for {rows} queries"),
+        (len(batch.doc_ids) != columns, f"{len(batch.doc_ids)} document ids for {columns} documents"),
+        (
+            local.step != 1 or not 0 <= local.start <= local.stop <= rows,
+            f"the queries to account for are {local} of {rows}",
+        ),
+        (
+            len(batch.positives) != rows or len(batch.negatives) != rows,
+            f"positives and negatives must be {rows} lists each",
+        ),
+        *((p.shape[1:] != (2,), f"{n} must be (K, 2); found {tuple(p.shape)}") for n, p in _pairs(batch)),
+        *((len(t) != n, f"{name} must be {n} rows; found {len(t)}") for name, t, n in _sized(batch)),
+    )
+    for wrong, message in checks:
+        if wrong:
+            return message
+    return _contents_problem(batch, torch.cat([batch.positives.values, batch.negatives.values]))
+
+
+def _contents_problem(batch: Batch, used: Tensor) -> str | None:
+    columns = len(batch.documents)
+    if bool((batch.positives.lengths < 1).any()):
+        return "a query has no positive; every query needs one"
+    if bool(((used < 0) | (used >= columns)).any()):
+        return f"a positive or negative is outside the {columns} documents"
+    if bool((batch.doc_ids.sort().values.diff() == 0).any()):
+        return "two documents have one id; each distinct text must be there once"
+    if batch.targets is not None and not torch.equal(batch.targets.offsets, batch.own.offsets):
+        return "target scores must be one per positive and negative of each query"
+    return None
+
+
+def _pairs(batch: Batch) -> tuple[tuple[str, Tensor], ...]:
+    return ("known", batch.known), ("suspects", batch.suspects)
+
+
+def _sized(batch: Batch) -> list[tuple[str, Tensor, int]]:
+    """Optional parts that have one row a query or document: name, tensor, rows."""
+    rows, columns = len(batch.queries), len(batch.documents)
+    parts = [
+        ("query_classes", batch.query_classes, rows),
+        ("doc_classes", batch.doc_classes, columns),
+        ("guide.queries", batch.guide and batch.guide.queries, rows),
+        ("guide.documents", batch.guide and batch.guide.documents, columns),
+    ]
+    return [(name, tensor, size) for name, tensor, size in parts if tensor is not None]
