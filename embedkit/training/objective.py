@@ -15,8 +15,9 @@ Features = dict[str, Any]
 
 
 class Structure(TypedDict):
-    """Who is relevant to whom in a batch, as tensors that travel with it to the device. Columns count the documents
-    of this process; lists are offsets and values, see `Ragged`."""
+    """Who is relevant to whom in a batch, as tensors that travel with it to the device. Rows and columns count the
+    queries and documents of this process; lists are offsets and values, see `Ragged`. Every process has the same
+    optional parts; what they mean is said at `Batch`."""
 
     query_ids: Tensor
     doc_ids: Tensor
@@ -25,7 +26,16 @@ class Structure(TypedDict):
     negative_offsets: Tensor
     negative_columns: Tensor
     known: Tensor  # (K, 2): row of the query, id of a document relevant to it
+    suspects: NotRequired[Tensor]  # (K, 2): row of the query, id of a document that may be relevant to it
     targets: NotRequired[Tensor]  # teacher scores: per query, of its positives and then of its negatives
+    taught_pairs: NotRequired[Tensor]  # (K, 2) int64: row of the query, id of a document that a teacher has scored
+    taught_scores: NotRequired[Tensor]  # (K,) float32
+    query_classes: NotRequired[Tensor]  # (B,) int64
+    doc_classes: NotRequired[Tensor]  # (n,) int64
+    guide_queries: NotRequired[Tensor]  # (B, G) float32
+    guide_documents: NotRequired[Tensor]  # (n, G) float32
+    seed: NotRequired[Tensor]  # () int64: of what a loss draws, equal in every process
+    source: NotRequired[Tensor]  # () int64: number of the data source, equal in every process
 
 
 class Objective(nn.Module):
