@@ -20,7 +20,8 @@ from embedkit.mining.stage import Mine, Teach
 from embedkit.plan import check
 from embedkit.report.stage import Package, Report
 from embedkit.soups.stage import Soup
-from embedkit.training.stage import Train, TrainST
+from embedkit.training.plain import TrainST
+from embedkit.training.stage import Train
 
 AnyStage = Annotated[
     Pretrained | Data | Weak | Train | TrainST | Mine | Teach | Soup | Evaluate | Package | Report,

@@ -1,4 +1,4 @@
-"""The stages `train` and `train_st`: a model and pairs in, a trained model out."""
+"""The stage `train`: a model and pairs in, a trained model out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from embedkit.core.errors import DataError, Problem
+from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
 from embedkit.core.records import read_pairs
 from embedkit.core.spec import Execution
@@ -17,7 +17,6 @@ from embedkit.training.collator import Collator, Picks, Prompts, prompts_of
 from embedkit.training.examples import Examples, examples_of
 from embedkit.training.objective import Objective
 from embedkit.training.options import Training
-from embedkit.training.peers import AnyPeer, MultipleNegativesRanking, build_peer
 from embedkit.training.samplers import Batches
 
 
@@ -93,47 +92,6 @@ class Train(Training):
         """Mean number of its own negatives that a query is shown with."""
         limit = max(map(len, (row.negatives for row in examples.rows))) if self.negatives is None else self.negatives
         return round(sum(min(limit, len(row.negatives)) for row in examples.rows) / len(examples.rows), 3)
-
-
-class TrainST(Training):
-    """Train with the plain trainer, sampler and a loss of sentence-transformers, to compare with."""
-
-    kind: Literal["train_st"] = "train_st"
-    loss: AnyPeer = MultipleNegativesRanking()
-
-    def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
-        """Write the trained model, and what training logged."""
-        examples = examples_of(read_pairs(inputs[self.pairs].path))
-        rows = [(row, positive) for row in examples.rows for positive in row.positives]
-        if len(rows) < self.batch_size:
-            raise DataError(f"pairs: {len(rows)} pairs cannot fill a batch of {self.batch_size}; lower batch_size")
-        steps = self.steps_of(len(rows))
-
-        from embedkit.training.trainer import Task, fit, open_model, save_model, text_columns
-
-        model = open_model(inputs[self.model].path, self.device)
-        prompts = prompts_of(inputs[self.model].path)
-        columns = {
-            "query": [examples.queries[row.query] for row, _ in rows],
-            "positive": [examples.documents[positive] for _, positive in rows],
-        }
-        task = Task(
-            loss=build_peer(self.loss, model),
-            dataset=text_columns(columns),
-            batch_size=self.batch_size,
-            batch_sampler="no_duplicates",
-            ids=lambda numbers: {"query_ids": [rows[i][0].query_id for i in numbers]},
-            prompts={"query": prompts.query or "", "positive": prompts.document or ""},
-        )
-        history = fit(self, model, task, steps=steps, context=context)
-        save_model(model, out)
-        stats = training_stats(examples, history, rows=steps * self.batch_size, prompts=prompts)
-        stats["counts"]["pairs"] = len(rows)
-        write_stats(out, stats | {"loss": self.loss.model_dump(mode="json")})
-
-    def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
-        """See `Training.forecast`."""
-        return self.forecast(inputs, documents_per_query=1.0)
 
 
 def training_stats(

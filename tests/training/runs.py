@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from embedkit.core.records import Pair, Pairs, read_pairs, write_pairs
 from embedkit.core.stage import Artifact, Context
-from embedkit.training.stage import Train, TrainST
+from embedkit.training.plain import TrainST
+from embedkit.training.stage import Train
 
 STAGES = TypeAdapter(Train | TrainST)
 TRAIN = Train(

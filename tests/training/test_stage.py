@@ -14,7 +14,8 @@ from embedkit.core.spec import identity
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.losses import InfoNCE, MarginMSE, SoftLabelInfoNCE
-from embedkit.training.stage import Train, TrainST
+from embedkit.training.plain import TrainST
+from embedkit.training.stage import Train
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
 
