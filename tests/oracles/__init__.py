@@ -3,43 +3,6 @@
 import math
 
 
-def infonce_by_hand(
-    queries: list[list[float]],
-    documents: list[list[float]],
-    positives: list[list[int]],
-    negatives: list[list[int]],
-    known: set[tuple[int, int]],
-    temperature: float,
-    directions: tuple[str, ...] = ("query_to_document",),
-) -> float:
-    """InfoNCE; `known` has (query, document) pairs that are relevant beside `positives`."""
-    relevant = known | {(i, p) for i, row in enumerate(positives) for p in row}
-
-    def weight(a: list[float], b: list[float]) -> float:
-        return math.exp(dot(a, b) / temperature)
-
-    total = 0.0
-    for i, query in enumerate(queries):
-        for p in positives[i]:
-            own = weight(query, documents[p])
-            z = own
-            for j, document in enumerate(documents):
-                if (i, j) not in relevant:
-                    z += weight(query, document)
-                    if "document_to_document" in directions and j not in negatives[i]:
-                        z += weight(documents[p], document)
-            for j, other in enumerate(queries):
-                if j != i and (j, p) not in relevant:
-                    if "query_to_query" in directions:
-                        z += weight(query, other)
-                    if "document_to_query" in directions:
-                        z += weight(documents[p], other)
-            if "document_to_query" in directions:
-                z += own
-            total += math.log(z / own) / len(positives[i])
-    return total / len(queries)
-
-
 def soft_cross_entropy_by_hand(
     scores: list[list[float]], targets: list[list[float]], temperature: float, teacher_temperature: float
 ) -> float:
