@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from embedkit.core.errors import DataError
 from embedkit.core.records import Pair, Pairs
+from embedkit.losses.base import Need
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Examples:
     skipped: Mapping[str, int]  # why a row or negative was left out -> how many
 
 
-def examples_of(pairs: Pairs, *, targets: bool = False) -> Examples:
-    """The rows of `pairs` that can be trained on; with `targets`, those a teacher has scored.
+def examples_of(pairs: Pairs, *, needs: Set[Need] = frozenset()) -> Examples:
+    """The rows of `pairs` that a loss with these `needs` can be trained on.
 
     Negatives that are known to be relevant under another id or text are dropped. A `DataError` if an id has no text
     or no row is left.
@@ -48,7 +49,7 @@ def examples_of(pairs: Pairs, *, targets: bool = False) -> Examples:
     rows = []
     for pair in pairs.rows:
         query = query_of[pair.query_id]
-        if reason := _unusable(pair, queries[query], targets=targets):
+        if reason := _unusable(pair, queries[query], needs):
             skipped[reason] += 1
         else:
             row = _row(pair, query, document_of, known[query])
@@ -76,17 +77,17 @@ def _lookup(numbers: Mapping[str, int], name: str, what: str) -> int:
         raise DataError(f"pairs: {what} {name!r} has no text") from None
 
 
-def _unusable(pair: Pair, text: str, *, targets: bool) -> str | None:
+def _unusable(pair: Pair, text: str, needs: Set[Need]) -> str | None:
     if not text.strip():
         return "rows with an empty query"
     if not pair.positives:
         return "rows without a positive"
-    if targets:
+    if "targets" in needs:
         scores = (*pair.positive_targets, *pair.negative_targets)
         if len(scores) != len(pair.positives) + len(pair.negatives) or not all(map(_is_number, scores)):
-            return "rows without teacher scores"
-        if not pair.negatives:
-            return "rows without negatives for the teacher's scores"
+            return "rows without target scores"
+    if "negatives" in needs and not pair.negatives:
+        return "rows without negatives"
     return None
 
 

@@ -34,21 +34,22 @@ class Train(Training):
 
     @model_validator(mode="after")
     def _negatives_for_the_teacher(self) -> Self:
-        if self.loss.needs_targets and self.negatives == 0:
+        if "negatives" in self.loss.needs and self.negatives == 0:
             raise ValueError(f"loss {self.loss.kind} compares each query's own documents, so negatives must not be 0")
         return self
 
     def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
         """A loss that learns from a teacher, and pairs that no teacher has seen."""
         pairs = stages.get(self.pairs)
-        if self.loss.needs_targets and pairs is not None and pairs.kind != "teach":
+        if "targets" in self.loss.needs and pairs is not None and pairs.kind != "teach":
             yield Problem(
                 ("pairs",), f"loss {self.loss.kind} needs teacher scores, but {self.pairs!r} is no `teach` stage"
             )
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write the trained model, and what training logged."""
-        examples = examples_of(read_pairs(inputs[self.pairs].path), targets=self.loss.needs_targets)
+        needs = self.loss.needs
+        examples = examples_of(read_pairs(inputs[self.pairs].path), needs=needs)
         steps = self.steps_of(len(examples.rows))
         batches = Batches(examples, batch_size=self.batch_size, steps=steps, seed=self.seed)
 
@@ -57,7 +58,7 @@ class Train(Training):
         model = open_model(inputs[self.model].path, self.device)
         picks = Picks(self.positives, self.negatives, self.vary_negatives)
         prompts = prompts_of(inputs[self.model].path)
-        targets = self.loss.needs_targets
+        targets = "targets" in needs
         collator = Collator(examples, batches, picks, model.preprocess, prompts, targets=targets)
         normalize = model.similarity_fn_name == "cosine" if self.normalize is None else self.normalize
         objective = Objective(model, self.loss, chunk_size=self.chunk_size, normalize=normalize)

@@ -21,7 +21,7 @@ def test_equal_texts_have_equal_numbers_whatever_their_ids():
 
 def test_a_negative_known_under_another_id_is_dropped_with_its_target():
     row = Pair("q1", ("a",), ("a",), ("same as a", "b"), positive_targets=(0.9,), negative_targets=(0.8, 0.1))
-    examples = examples_of(pairs(row), targets=True)
+    examples = examples_of(pairs(row), needs={"targets"})
     assert examples.rows[0].negatives == (1,)
     assert examples.rows[0].negative_targets == (0.1,)
     assert examples.skipped == {"negatives known to be relevant": 1}
@@ -37,8 +37,8 @@ def test_unusable_rows_are_left_out_and_counted():
 def test_rows_without_whole_targets_are_left_out_where_targets_are_needed(targets):
     row = Pair("q1", ("a",), ("a",), ("b", "c"), positive_targets=(0.9,), negative_targets=targets)
     assert examples_of(pairs(row)).rows
-    with pytest.raises(DataError, match="none of 1 rows can be trained on: 1 rows without teacher scores"):
-        examples_of(pairs(row), targets=True)
+    with pytest.raises(DataError, match="none of 1 rows can be trained on: 1 rows without target scores"):
+        examples_of(pairs(row), needs={"targets"})
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,8 @@ def test_fewer_pairs_than_a_batch(tiny_model, tiny_dataset, tmp_path):
             run(stage.model_copy(update={"batch_size": 1000}), tiny_model, tiny_dataset.path, tmp_path / stage.kind)
 
 
-def test_pairs_without_teacher_scores(tiny_model, tiny_dataset, tmp_path):
-    with pytest.raises(DataError, match="rows without teacher scores"):
+def test_pairs_without_target_scores(tiny_model, tiny_dataset, tmp_path):
+    with pytest.raises(DataError, match="rows without target scores"):
         run(TRAIN.model_copy(update={"loss": SoftLabelInfoNCE()}), tiny_model, tiny_dataset.path, tmp_path)
 
 
