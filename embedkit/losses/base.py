@@ -8,6 +8,7 @@ from torch import Tensor
 
 from embedkit.core.spec import Spec
 from embedkit.losses.batch import Batch
+from embedkit.losses.kernels import HALF, half_products
 from embedkit.losses.tiles import in_tiles
 
 Need = Literal["targets", "negatives", "classes", "guide", "level"]
@@ -25,9 +26,17 @@ class Loss(Spec, abc.ABC):
     tiled: ClassVar[bool] = False  # True: `compute` makes (B, M) scores, so it is called for one tile at a time
 
     def __call__(self, batch: Batch) -> Tensor:
-        """The mean loss over the local queries, a scalar, computed in float32 or wider also under autocast."""
-        with torch.autocast(batch.queries.device.type, enabled=False):
+        """The mean loss over the local queries, a scalar, computed in float32 or wider also under autocast.
+
+        Where a GPU runs in half precision, factors of scores are rounded to bfloat16; their sums and all that follows
+        are float32.
+        """
+        device = batch.queries.device
+        half = batch.queries.dtype in HALF or torch.is_autocast_enabled(device.type)
+        with torch.autocast(device.type, enabled=False):
             wide = batch.full_precision()
+            if half and half_products(device):
+                wide = wide.changed(products=torch.bfloat16)
             if self.tiled and wide.tile is not None and len(wide) > wide.tile:
                 return in_tiles(self.compute, wide)
             return self.compute(wide)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from embedkit.core.errors import DataError
+from embedkit.losses.kernels import HALF
 from embedkit.losses.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 # What a rule adds to the logits of a block's (R, C) scores: log weights, −inf to leave a document out, no gradient.
 Rule = Callable[["Block", Tensor], Tensor]
 # What is cached on a batch and goes stale when these fields change; the rest depends on who is relevant to whom alone.
-_STALE = {"rows": {"local"}, "entries": {"local"}, "local_queries": {"local", "queries"}}
+_STALE = {
+    "rows": {"local"},
+    "entries": {"local"},
+    "local_queries": {"local", "queries"},
+    "document_factors": {"documents", "products"},
+}
 
 
 def _no_pairs() -> Tensor:
@@ -68,6 +74,7 @@ class Batch:
     local: range | None = None  # rows of `queries` that the loss accounts for; left out: all
     tile: int | None = None  # queries whose scores are held at once, to save memory; None: all
     rules: tuple[Rule, ...] = ()  # change the weight of negatives, see `Block`
+    products: torch.dtype | None = None  # half precision in which a GPU multiplies scores; None: that of embeddings
     sink: Tensor | None = None  # (M, D): where gradients of documents are summed, see `tiles`
 
     def __post_init__(self) -> None:
@@ -83,6 +90,8 @@ class Batch:
     def changed(self, **fields: Any) -> "Batch":
         """The batch with other embeddings, `local`, `rules` ...; who is relevant to whom must stay as it is."""
         other = copy.copy(self)
+        if "documents" in fields:
+            fields.setdefault("sink", None)
         stale = {name for name, causes in _STALE.items() if causes & fields.keys()}
         for name in stale & other.__dict__.keys():
             del other.__dict__[name]
@@ -91,13 +100,20 @@ class Batch:
 
     def full_precision(self) -> "Batch":
         """The batch with embeddings of at least float32."""
-        half = (torch.float16, torch.bfloat16)
         wide = {
-            name: tensor.float()
-            for name in ("queries", "documents")
-            if (tensor := getattr(self, name)).dtype in half
+            name: tensor.float() for name in ("queries", "documents") if (tensor := getattr(self, name)).dtype in HALF
         }
         return self.changed(**wide) if wide else self
+
+    @property
+    def product_type(self) -> torch.dtype:
+        """What factors of scores are rounded to before they are multiplied; sums are float32 or wider."""
+        return self.products or self.documents.dtype
+
+    @cached_property
+    def document_factors(self) -> Tensor:
+        """(M, D) documents rounded to `product_type`, without gradient."""
+        return self.documents.detach().to(self.product_type)
 
     @property
     def _range(self) -> range:
@@ -156,7 +172,7 @@ class Batch:
     def same_query(self) -> Ragged:
         """Per query: the rows of queries of the same text, itself among them."""
         order = self.query_ids.argsort(stable=True)
-        _, group, sizes = self.query_ids.unique(return_inverse=True, return_counts=True)
+        _, group, sizes = torch.unique(self.query_ids, return_inverse=True, return_counts=True)
         return Ragged(torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), order).take(group)
 
     def present(self, rows: Tensor, doc_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,7 +189,10 @@ class Batch:
 
     def pick(self, columns: Tensor) -> Tensor:
         """(n, D) embeddings of these documents."""
-        return self.documents[columns] if self.sink is None else _Pick.apply(self.documents, columns, self.sink)  # type: ignore[no-untyped-call, no-any-return]
+        if self.sink is None:
+            return self.documents[columns]
+        rows: Tensor = _Pick.apply(self.documents, columns, self.sink)  # type: ignore[no-untyped-call]
+        return rows
 
     def mean_over_queries(self, values: Tensor) -> Tensor:
         """(P,) values of `entries` -> their mean within each query, averaged over the local queries."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from embedkit.losses.batch import Batch
+from embedkit.losses.kernels import add_product, exponentials, product
 
 Direction = Literal["query_to_document", "query_to_query", "document_to_query", "document_to_document"]
 Side = Literal["queries", "documents"]
@@ -62,6 +63,13 @@ class Block:
         )
         return result
 
+    @property
+    def factors(self) -> Tensor:
+        """(C, D) column embeddings as they are multiplied, rounded where `batch.products` says so. No gradient."""
+        if self.column_side == "documents":
+            return self.batch.document_factors
+        return self.batch.queries.detach().to(self.batch.product_type)
+
     def edit(self, logits: Tensor, temperature: float) -> None:
         """Bring plain scores / temperature to what `logits` returns, in place."""
         if self.batch.rules:
@@ -100,24 +108,23 @@ class _LogSumExp(torch.autograd.Function):
     def forward(
         ctx: Any, anchors: Tensor, columns: Tensor, temperature: float, block: Block, sink: Tensor | None
     ) -> Tensor:
-        logits = (anchors / temperature) @ columns.T
+        dtype, factors = block.batch.product_type, block.factors
+        logits = product(anchors / temperature, factors.T, dtype)
         block.edit(logits, temperature)
-        top = logits.amax(1).clamp(min=torch.finfo(logits.dtype).min)
-        weights = logits.sub_(top[:, None]).exp_()
-        total = weights.sum(1)
-        ctx.save_for_backward(anchors, columns, weights, total)
-        ctx.temperature, ctx.sink = temperature, sink
-        return total.log() + top
+        sums, weights, total = exponentials(logits, dtype)
+        ctx.save_for_backward(anchors, factors, weights, total)
+        ctx.temperature, ctx.sink, ctx.dtype = temperature, sink, dtype
+        return sums
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        anchors, columns, weights, total = ctx.saved_tensors
+        anchors, factors, weights, total = ctx.saved_tensors
         share = torch.where(total > 0, grads[0] / (total * ctx.temperature), 0)[:, None]
-        to_anchors = (weights @ columns).mul_(share) if ctx.needs_input_grad[0] else None
+        to_anchors = product(weights, factors, ctx.dtype).mul_(share) if ctx.needs_input_grad[0] else None
         to_columns = None
         if ctx.sink is not None:
-            ctx.sink.addmm_(weights.T, anchors * share)
+            add_product(ctx.sink, weights.T, anchors * share, ctx.dtype)
         elif ctx.needs_input_grad[1]:
-            to_columns = weights.T @ (anchors * share)
+            to_columns = product(weights.T, anchors * share, ctx.dtype)
         return to_anchors, to_columns, None, None, None

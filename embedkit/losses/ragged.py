@@ -24,7 +24,7 @@ class Ragged:
     @classmethod
     def sets(cls, rows: Tensor, values: Tensor, *, count: int, limit: int) -> "Ragged":
         """Of the pairs (row, value), 0 ≤ value < `limit`, the distinct values of each of `count` rows, ascending."""
-        pairs = (rows * limit + values).unique()
+        pairs = torch.unique(rows * limit + values)
         lengths = torch.bincount(pairs // limit, minlength=count)
         return cls(torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), pairs % limit)
 

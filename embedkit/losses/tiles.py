@@ -60,10 +60,12 @@ class _Tiles(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
         to_queries, to_documents = ctx.saved_tensors
-        return None, None, grads[0] * to_queries, grads[0] * to_documents
+        if float(grads[0]) != 1:  # of a loss that is not the last step: two more tensors of that size
+            to_queries, to_documents = grads[0] * to_queries, grads[0] * to_documents
+        return None, None, to_queries, to_documents
 
 
 def _structured(batch: Batch) -> Batch:
     """The batch with its lists made, so that tiles share them."""
-    _ = batch.own, batch.excluded, batch.excluded_by, batch.same_query
+    _ = batch.own, batch.excluded, batch.excluded_by, batch.same_query, batch.document_factors
     return batch
