@@ -3,24 +3,6 @@
 import math
 
 
-def soft_cross_entropy_by_hand(
-    scores: list[list[float]], targets: list[list[float]], temperature: float, teacher_temperature: float
-) -> float:
-    """Mean over queries of the cross-entropy of the student's softmax under the teacher's."""
-    total = 0.0
-    for score, target in zip(scores, targets, strict=True):
-        student = softmax([s / temperature for s in score])
-        teacher = softmax([t / teacher_temperature for t in target])
-        total -= sum(p * math.log(q) for p, q in zip(teacher, student, strict=True))
-    return total / len(scores)
-
-
-def entropy_by_hand(targets: list[list[float]], teacher_temperature: float) -> float:
-    """Mean entropy of the teacher's softmax."""
-    rows = [softmax([t / teacher_temperature for t in target]) for target in targets]
-    return -sum(p * math.log(p) for row in rows for p in row if p > 0) / len(rows)
-
-
 def margin_mse_by_hand(scores: list[list[float]], targets: list[list[float]], positives: list[int]) -> float:
     """Mean over queries of the mean squared error of margins; list i begins with its `positives[i]` positives."""
     total = 0.0
@@ -32,12 +14,6 @@ def margin_mse_by_hand(scores: list[list[float]], targets: list[list[float]], po
         ]
         total += sum(errors) / len(errors) if errors else 0.0
     return total / len(scores)
-
-
-def softmax(values: list[float]) -> list[float]:
-    """e^v over its sum."""
-    weights = [math.exp(v) for v in values]
-    return [w / sum(weights) for w in weights]
 
 
 def dot(a: list[float], b: list[float]) -> float:
