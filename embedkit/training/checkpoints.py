@@ -3,13 +3,18 @@
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from embedkit.core.store import digests, sync_tree, write_atomically
 
 SEAL = "complete.json"
 STATE = "trainer_state.json"
+REMEMBERED = "objective.safetensors"
 _log = logging.getLogger(__name__)
 
 
@@ -27,6 +32,16 @@ class Checkpoints:
     def folder(self, step: int) -> Path:
         """Where the trainer writes the checkpoint of a step."""
         return self.root / f"checkpoint-{step}"
+
+    def remember(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Add to the checkpoint of `step`, before it is sealed, what the trainer does not save."""
+        if tensors:
+            save_file(dict(tensors), self.folder(step) / REMEMBERED)
+
+    def remembered(self, step: int) -> dict[str, Tensor]:
+        """What `remember` was given."""
+        path = self.folder(step) / REMEMBERED
+        return load_file(path) if path.exists() else {}
 
     def seal(self, step: int) -> None:
         """Mark the checkpoint of `step` as complete, then delete all but the last `keep`."""

@@ -13,7 +13,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardCallback
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -65,6 +65,8 @@ def fit(
     ):
         trainer = _trainer(model, task, _arguments(spec, model, task, checkpoints.root, steps))
         trainer.add_callback(_Watch(trainer, task, checkpoints, context, advance))
+        if done is not None:
+            task.loss.load_state_dict(checkpoints.remembered(done), strict=False)
         trainer.train(resume_from_checkpoint=str(checkpoints.folder(done)) if done is not None else None)
     return _logged(trainer.state.log_history)
 
@@ -191,6 +193,7 @@ class _Watch(TrainerCallback):
         self.context.emit("step", facts)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.checkpoints.remember(state.global_step, _own_state(self.task.loss))
         self.checkpoints.seal(state.global_step)
         self.context.emit("checkpoint_saved", {"step": state.global_step})
 
@@ -207,6 +210,11 @@ class _Watch(TrainerCallback):
             f"training: {what} at step {step} is not a finite number; lower learning_rate, raise temperature or use "
             f"precision fp32. The ids of its batch are in {path}"
         )
+
+
+def _own_state(loss: nn.Module) -> dict[str, Tensor]:
+    """What a loss holds besides the model, which is all that the trainer saves."""
+    return {name: value for name, value in loss.state_dict().items() if "model" not in name.split(".")}
 
 
 def _logged(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -9,6 +9,8 @@ import pytest
 
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
+from embedkit.training.checkpoints import Checkpoints
+from tests.training.members import Bar
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +95,17 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, tiny_model, pa
             seal.unlink()
         first = 1
     assert resume(TRAIN, tiny_model, pairs, tmp_path) == (undisturbed["train"], [*range(first, 15)])
+
+
+def test_what_a_loss_remembers_is_remembered(tiny_model, pairs, tmp_path, monkeypatch):
+    stage = TRAIN.model_copy(update={"loss": Bar()})
+    undisturbed = digests(run(stage, tiny_model, pairs, tmp_path / "undisturbed"))
+    for folder in (tmp_path / "resumed", tmp_path / "forgetful"):
+        with pytest.raises(PowerCut):
+            run(stage, tiny_model, pairs, folder, cut_at("step", 8))
+    assert resume(stage, tiny_model, pairs, tmp_path / "resumed") == (undisturbed, [*range(7, 15)])
+    monkeypatch.setattr(Checkpoints, "remembered", lambda checkpoints, step: {})
+    assert resume(stage, tiny_model, pairs, tmp_path / "forgetful")[0] != undisturbed
 
 
 def test_interrupted_again_and_again(tiny_model, pairs, undisturbed, tmp_path):

@@ -1,79 +1,124 @@
 """What two processes compute together, for the test that they equal one. Imports no transformers: it starts often."""
 
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from embedkit.losses import AnyLoss, InfoNCE, MarginMSE, Ragged, SoftLabelInfoNCE
-from embedkit.training.objective import Objective, Structure
-
-DIRECTIONS = ("query_to_document", "query_to_query", "document_to_query", "document_to_document")
-LOSSES: list[AnyLoss] = [
-    InfoNCE(temperature=0.3, directions=DIRECTIONS),
-    SoftLabelInfoNCE(),
-    MarginMSE(),
-    SoftLabelInfoNCE(hard_negatives=False),
-]
+from embedkit.core.errors import DataError
+from embedkit.losses import InfoNCE, Loss, Ragged
+from embedkit.training.assembly import Structure
+from embedkit.training.objective import Objective, Tile
+from tests.training.members import every_loss
 
 # query -> positives, negatives. Document 0 is a positive of one process's query and a negative on the other;
 # 3 is used by both; 7 is known to query 0, and a negative of query 4.
 ROWS = {0: ([0], [3]), 1: ([1, 2], [4]), 2: ([5], []), 3: ([6], [3, 0]), 4: ([8], [7, 9])}
-KNOWN = {0: [0, 7], 1: [1, 2], 2: [5], 3: [6, 9], 4: [8]}
+KNOWN = {0: [0, 7], 1: [1, 2, 8], 2: [5], 3: [6, 9], 4: [1, 2, 8]}
+SUSPECTS = {0: [9], 1: [3], 2: [], 3: [], 4: [5, 50]}  # documents of the other process too, and absent ones
+TAUGHT = {0: [6], 1: [8, 5], 2: [], 3: [2], 4: [60, 0]}
+TEXTS = {0: 0, 1: 1, 2: 2, 3: 3, 4: 1}  # query -> its text, which two processes may both have
 SHARES = ([0, 1, 2], [3, 4])  # not equal
+PATIENCE = timedelta(seconds=60)  # with a process that does not take part in an exchange
 
 
 class Bag(nn.Module):
-    """A text's embedding is looked up by its number."""
+    """A text's embedding is looked up by its number and passes two layers with dropout between."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, dropout: float = 0.0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.table = nn.Parameter(torch.randn(20, 6, generator=generator))
+        self.table = nn.Parameter(torch.randn(20, 6, generator=generator, dtype=torch.float64))
+        self.mixed = nn.Parameter(torch.randn(6, 6, generator=generator, dtype=torch.float64))
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"sentence_embedding": self.table[features["input_ids"][:, 0]]}
+        return {"sentence_embedding": self.dropout(self.table[features["input_ids"][:, 0]]) @ self.mixed}
 
 
 def inputs(queries: list[int]) -> tuple[list[dict[str, Tensor]], Structure]:
+    """Features and structure of a batch of these queries, with every part that a loss may ask for."""
     columns: dict[int, int] = {}
-    positives = [[columns.setdefault(d, len(columns)) for d in ROWS[q][0]] for q in queries]
-    negatives = [[columns.setdefault(d, len(columns)) for d in ROWS[q][1]] for q in queries]
-    wanted, unwanted = Ragged.of(positives), Ragged.of(negatives)
-    targets = [((q * 7 + d * 3) % 10) / 10 for q in queries for part in ROWS[q] for d in part]
+    wanted = Ragged.of([[columns.setdefault(d, len(columns)) for d in ROWS[q][0]] for q in queries])
+    unwanted = Ragged.of([[columns.setdefault(d, len(columns)) for d in ROWS[q][1]] for q in queries])
+    taught = [(i, q, d) for i, q in enumerate(queries) for d in TAUGHT[q]]
     structure = Structure(
-        query_ids=torch.tensor(queries),
+        query_ids=torch.tensor([TEXTS[q] for q in queries]),
         doc_ids=torch.tensor(list(columns)),
         positive_offsets=wanted.offsets,
         positive_columns=wanted.values,
         negative_offsets=unwanted.offsets,
         negative_columns=unwanted.values,
         known=torch.tensor([(i, d) for i, q in enumerate(queries) for d in KNOWN[q]]),
-        targets=torch.tensor(targets),
+        suspects=torch.tensor([(i, d) for i, q in enumerate(queries) for d in SUSPECTS[q]]),
+        targets=torch.tensor([_score(q, d) for q in queries for part in ROWS[q] for d in part]),
+        taught_pairs=torch.tensor([(i, d) for i, _, d in taught]),
+        taught_scores=torch.tensor([_score(q, d) for _, q, d in taught]),
+        query_classes=torch.tensor([TEXTS[q] % 3 - 1 for q in queries]),
+        doc_classes=torch.tensor([d % 4 - 1 for d in columns]),
+        guide_queries=_guide()[[10 + TEXTS[q] for q in queries]],
+        guide_documents=_guide()[list(columns)],
+        seed=torch.tensor(7),
+        source=torch.tensor(0),
     )
-    numbers = torch.tensor([[10 + q] for q in queries]), torch.tensor([[d] for d in columns])
+    numbers = torch.tensor([[10 + TEXTS[q]] for q in queries]), torch.tensor([[d] for d in columns])
     return [{"input_ids": rows} for rows in numbers], structure
 
 
-def values_and_gradients(queries: list[int]) -> list[tuple[Tensor, Tensor]]:
-    result = []
-    for loss in LOSSES:
-        objective = Objective(Bag(), loss)
-        value = objective(*inputs(queries))
-        value.backward()
-        result.append((value.detach(), objective.model.table.grad))
-    return result
+def value_and_gradients(
+    loss: Loss, queries: list[int], *, chunk_size: int | None = None, tile: Tile = None, dropout: float = 0.0
+) -> list[Tensor]:
+    """The loss of a batch of these queries, and the gradients of the model."""
+    objective = Objective(Bag(dropout=dropout), loss, chunk_size=chunk_size, tile=tile)
+    torch.manual_seed(0)
+    value = objective(*inputs(queries))
+    value.backward()
+    return [value.detach(), *(parameter.grad for parameter in objective.model.parameters())]
+
+
+def _score(query: int, document: int) -> float:
+    return ((TEXTS[query] * 7 + document * 3) % 10) / 10
+
+
+def _guide() -> Tensor:
+    return normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(1)), dim=1)
+
+
+def problems(rank: int) -> list[str]:
+    """What is said where this process's batch has not the parts, or not the seed, of the other's."""
+    said = []
+    columns, lacking = inputs(SHARES[rank])
+    _, other = inputs(SHARES[rank])
+    other["seed"] = torch.tensor(rank)
+    if rank == 1:
+        del lacking["targets"]
+    for structure in (lacking, other):
+        try:
+            Objective(Bag(), InfoNCE())(columns, structure)
+        except DataError as error:
+            said.append(str(error))
+    return said
 
 
 def main(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    result = values_and_gradients(SHARES[rank])
-    for pair in result:
-        for tensor in pair:
+    """Compute what this process has of every loss, and as process 0 write the mean over processes."""
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=PATIENCE)
+    result: dict[str, Any] = {}
+    for name, loss in every_loss().items():
+        try:
+            result[name] = value_and_gradients(loss, SHARES[rank])
+        except Exception as error:
+            raise SystemExit(f"process {rank}, {name}: {error}") from error
+        for tensor in result[name]:
             dist.all_reduce(tensor)
             tensor /= 2
+    result["problems"] = problems(rank)
     if rank == 0:
         torch.save(result, folder / "result.pt")
     dist.destroy_process_group()

@@ -1,8 +1,9 @@
 import json
 
 import pytest
+import torch
 
-from embedkit.training.checkpoints import SEAL, STATE, Checkpoints
+from embedkit.training.checkpoints import REMEMBERED, SEAL, STATE, Checkpoints
 
 
 @pytest.fixture
@@ -55,6 +56,23 @@ def test_half_a_deletion_is_not_a_checkpoint(checkpoints):
     (checkpoints.folder(10) / SEAL).unlink()
     assert checkpoints.newest() is None
     assert checkpoints.steps() == []
+
+
+def test_what_is_remembered_is_part_of_the_sealed_checkpoint(checkpoints):
+    level = torch.tensor([0.1, torch.nan])
+    write(checkpoints, 20)
+    checkpoints.remember(20, {"levels": level})
+    checkpoints.seal(20)
+    assert checkpoints.newest() == 20
+    torch.testing.assert_close(checkpoints.remembered(20)["levels"], level, equal_nan=True, rtol=0, atol=0)
+    assert checkpoints.remembered(15) == {}
+    (checkpoints.folder(20) / REMEMBERED).unlink()
+    assert checkpoints.newest() == 15
+
+
+def test_nothing_to_remember_leaves_no_file(checkpoints):
+    checkpoints.remember(15, {})
+    assert checkpoints.newest() == 15
 
 
 def test_before_the_first_there_is_none(tmp_path):
