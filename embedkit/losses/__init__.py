@@ -6,11 +6,30 @@ from pydantic import Field
 
 from embedkit.losses.base import Loss
 from embedkit.losses.batch import Batch, Guide, Taught
+from embedkit.losses.dcl import DCL, DCLW
+from embedkit.losses.decoupled import DecoupledSoftmax
 from embedkit.losses.infonce import InfoNCE
 from embedkit.losses.margin_mse import MarginMSE
 from embedkit.losses.ragged import Ragged
 from embedkit.losses.soft_label import SoftLabelInfoNCE
+from embedkit.losses.soft_top_k import SoftTopK
 
-AnyLoss = Annotated[InfoNCE | SoftLabelInfoNCE | MarginMSE, Field(discriminator="kind")]
+AnyLoss = Annotated[
+    InfoNCE | DecoupledSoftmax | SoftTopK | DCL | DCLW | SoftLabelInfoNCE | MarginMSE, Field(discriminator="kind")
+]
 
-__all__ = ["AnyLoss", "Batch", "Guide", "InfoNCE", "Loss", "MarginMSE", "Ragged", "SoftLabelInfoNCE", "Taught"]
+__all__ = [
+    "DCL",
+    "DCLW",
+    "AnyLoss",
+    "Batch",
+    "DecoupledSoftmax",
+    "Guide",
+    "InfoNCE",
+    "Loss",
+    "MarginMSE",
+    "Ragged",
+    "SoftLabelInfoNCE",
+    "SoftTopK",
+    "Taught",
+]
