@@ -1,0 +1,47 @@
+"""Training with a loss of one's own, from Python."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from embedkit.core.errors import DataError
+from embedkit.core.progress import Progress, silent
+from embedkit.core.records import Pairs, write_pairs
+from embedkit.core.stage import Artifact, Context
+from embedkit.core.stats import read_stats
+from embedkit.losses import Loss
+from embedkit.training.stage import Train
+
+
+def train_with(
+    loss: Loss,
+    *,
+    model: str | Path,
+    pairs: Pairs,
+    out: str | Path,
+    options: Mapping[str, Any] | None = None,
+    work: str | Path | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, float]]:
+    """Train the model in the folder `model` with any `Loss`; its new folder is `out`. What was logged at each step.
+
+    `options` are fields of the stage `train`, as a recipe has them. After an interruption, the same call goes on from
+    its last checkpoint where `work` names a folder that is still there; give each training one of its own.
+    """
+    if Path(out).exists():
+        raise DataError(f"out: {str(out)!r} is there already; name a folder that is not")
+    stage = Train(**{"model": "model", "pairs": "pairs", **(options or {})}).model_copy(update={"loss": loss})
+    with TemporaryDirectory() as passing:
+        folder = Path(work or passing)
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        for name in ("out", "pairs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        write_pairs(folder / "pairs", pairs)
+        artifacts = {"model": Artifact("", Path(model)), "pairs": Artifact("", folder / "pairs")}
+        context = Context(folder, embeddings=folder / "embeddings", progress=progress)
+        stage.run({stage.model: artifacts["model"], stage.pairs: artifacts["pairs"]}, folder / "out", context)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder / "out", out)
+    return list(read_stats(Path(out))["history"])
