@@ -2,18 +2,20 @@
 
 A *dataset* is a folder with
 
-    corpus.parquet           doc_id, title, text
-    queries.parquet          query_id, text
+    corpus.parquet           doc_id, title, text, and perhaps class
+    queries.parquet          query_id, text, and perhaps class
     qrels/<split>.parquet    query_id, doc_id, relevance      (split: train, dev, test)
 
 *Pairs* are a folder with corpus.parquet and queries.parquet as above, and
 
     pairs.parquet            query_id, positives [doc_id], known [doc_id], negatives [doc_id], and per entry of
                              `negatives` negative_scores, per entry of `positives` positive_scores, and
-                             positive_targets / negative_targets (teacher scores), where a stage has made them
+                             positive_targets / negative_targets (teacher or gold scores), where a stage has made
+                             them; and perhaps suspects [doc_id]
 
-`known` has every document known to be relevant to the query: none may ever serve as its negative. A dataset is pairs
-as well: one row for each query of its train split.
+`known` has every document known to be relevant to the query: none may ever serve as its negative, nor may `suspects`,
+which a false-negative filter took for relevant. A dataset is pairs as well: one row for each query of its train split.
+Columns that are perhaps there are left out where nothing is in them.
 """
 
 import os
@@ -31,8 +33,9 @@ from embedkit.core.errors import ArtifactError
 SPLITS: Final = ("train", "dev", "test")
 Qrels = dict[str, dict[str, int]]  # query_id -> doc_id -> relevance
 
-_CORPUS = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
-_QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string())])
+_PERHAPS: Final = ("class", "suspects")  # columns left out where they are empty
+_CORPUS = pa.schema([(name, pa.string()) for name in ("doc_id", "title", "text", "class")])
+_QUERIES = pa.schema([(name, pa.string()) for name in ("query_id", "text", "class")])
 _QRELS = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32())])
 _IDS, _SCORES = pa.list_(pa.string()), pa.list_(pa.float32())
 _PAIRS = pa.schema(
@@ -45,6 +48,7 @@ _PAIRS = pa.schema(
         ("negative_scores", _SCORES),
         ("positive_targets", _SCORES),
         ("negative_targets", _SCORES),
+        ("suspects", _IDS),
     ]
 )
 
@@ -56,9 +60,14 @@ class Corpus:
     ids: Sequence[str]
     titles: Sequence[str]
     texts: Sequence[str]
+    classes: Sequence[str] = ()  # "" for a document without one; empty where none has one
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> "Corpus":
+        """The documents of these rows."""
+        return Corpus(*(_taken(column, rows) for column in (self.ids, self.titles, self.texts, self.classes)))
 
     def full_texts(self) -> list[str]:
         """What an encoder is given for each document: title and text, a space between."""
@@ -71,9 +80,14 @@ class Queries:
 
     ids: Sequence[str]
     texts: Sequence[str]
+    classes: Sequence[str] = ()  # as of a corpus
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> "Queries":
+        """The queries of these rows."""
+        return Queries(*(_taken(column, rows) for column in (self.ids, self.texts, self.classes)))
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,7 @@ class Pair:
     negative_scores: tuple[float, ...] = ()
     positive_targets: tuple[float, ...] = ()
     negative_targets: tuple[float, ...] = ()
+    suspects: tuple[str, ...] = ()  # neither positives nor negatives
 
 
 @dataclass(frozen=True)
@@ -123,24 +138,24 @@ def document_text(title: str, text: str) -> str:
 
 def write_corpus(folder: Path, corpus: Corpus) -> None:
     """Write corpus.parquet."""
-    _write(folder / "corpus.parquet", _CORPUS, [corpus.ids, corpus.titles, corpus.texts])
+    _write(folder / "corpus.parquet", _CORPUS, [corpus.ids, corpus.titles, corpus.texts, corpus.classes])
 
 
 def read_corpus(folder: Path) -> Corpus:
     """Read corpus.parquet."""
     columns = _read(folder / "corpus.parquet", _CORPUS)
-    return Corpus(columns["doc_id"], columns["title"], columns["text"])
+    return Corpus(columns["doc_id"], columns["title"], columns["text"], columns["class"])
 
 
 def write_queries(folder: Path, queries: Queries) -> None:
     """Write queries.parquet."""
-    _write(folder / "queries.parquet", _QUERIES, [queries.ids, queries.texts])
+    _write(folder / "queries.parquet", _QUERIES, [queries.ids, queries.texts, queries.classes])
 
 
 def read_queries(folder: Path) -> Queries:
     """Read queries.parquet."""
     columns = _read(folder / "queries.parquet", _QUERIES)
-    return Queries(columns["query_id"], columns["text"])
+    return Queries(columns["query_id"], columns["text"], columns["class"])
 
 
 def write_qrels(folder: Path, split: str, qrels: Qrels) -> None:
@@ -194,7 +209,7 @@ def write_pair_rows(folder: Path, rows: Sequence[Pair]) -> None:
 def read_pair_rows(folder: Path) -> list[Pair]:
     """Read pairs.parquet."""
     columns = _read(folder / "pairs.parquet", _PAIRS)
-    lists = _PAIRS.names[1:]
+    lists = [name for name in _PAIRS.names[1:] if columns[name]]
     return [
         Pair(query, **{name: tuple(columns[name][i]) for name in lists}) for i, query in enumerate(columns["query_id"])
     ]
@@ -221,16 +236,23 @@ def link_tables(source: Path, out: Path, names: Iterable[str] = ("corpus.parquet
             shutil.copyfile(source / name, out / name)
 
 
+def _taken(column: Sequence[str], rows: Sequence[int]) -> Sequence[str]:
+    return [column[row] for row in rows] if column else ()
+
+
 def _write(path: Path, schema: pa.Schema, columns: Sequence[Any]) -> None:
-    arrays = [pa.array(column, type=f.type) for column, f in zip(columns, schema, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
+    kept = [(f, column) for f, column in zip(schema, columns, strict=True) if f.name not in _PERHAPS or any(column)]
+    arrays = [pa.array(column, type=f.type) for f, column in kept]
+    table = pa.Table.from_arrays(arrays, schema=pa.schema([f for f, _ in kept]))
+    pq.write_table(table, path, compression="zstd")
 
 
-def _read(path: Path, schema: pa.Schema) -> dict[str, list[Any]]:
+def _read(path: Path, schema: pa.Schema) -> dict[str, Sequence[Any]]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder to remake it.") from None
-    if missing := [name for name in schema.names if name not in table.column_names]:
+    found = [name for name in schema.names if name in table.column_names]
+    if missing := [name for name in schema.names if name not in found and name not in _PERHAPS]:
         raise ArtifactError(f"{path}: has no column {missing[0]!r}; it has {table.column_names}")
-    return {name: table.column(name).to_pylist() for name in schema.names}
+    return {name: table.column(name).to_pylist() if name in found else () for name in schema.names}

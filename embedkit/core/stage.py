@@ -56,6 +56,11 @@ class Stage(Spec, abc.ABC):
         """Stages this one is made of, by a name of their own (with a slash in it); each is stored on its own."""
         return {}
 
+    @property
+    def scored(self) -> bool:
+        """Whether the pairs it makes have target scores."""
+        return False
+
     def conflicts(self, stages: Mapping[str, "Stage"]) -> Iterator[Problem]:
         """What cannot work between this stage and the stages it refers to, seen before anything runs; places are
         relative to this stage. References to stages that do not exist are told elsewhere."""

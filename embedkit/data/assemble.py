@@ -3,11 +3,25 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from math import floor
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import model_validator
 
 from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, Queries
 from embedkit.core.spec import Spec
-from embedkit.data.rows import BadRow, Rejects, Row, as_identifier, as_text, identifier, relevance_of, shown, text_of
+from embedkit.data.rows import (
+    BadRow,
+    Rejects,
+    Row,
+    as_identifier,
+    as_text,
+    identifier,
+    relevance_of,
+    score_of,
+    shown,
+    text_of,
+)
 
 SPLIT_NAMES: Final = {**{s: s for s in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
 _OPTIONAL: Final = ("negative", "title", "query_id", "positive_id", "negative_id", "split")
@@ -18,6 +32,10 @@ class Columns(Spec):
 
     Optional columns of the usual names are read where a row has them, unless they are its query or its positives.
     Those of other names must be there; null reads none.
+
+    With a `score`, a judged similarity say, the documents of `positive` are those a query was compared with, whatever
+    came of it, and training needs a loss that learns scores. Relevance in an evaluation is the score rounded to a whole
+    number.
     """
 
     query: str = "query"
@@ -28,11 +46,22 @@ class Columns(Spec):
     positive_id: str | None = "positive_id"
     negative_id: str | None = "negative_id"
     split: str | None = "split"  # says train, dev or test; without it a row is of its file's split, or train
+    score: str | None = None  # numbers, one for each document of `positive`
+    query_class: str | None = None  # classes: strings or whole numbers, null where there is none
+    positive_class: str | None = None  # one for each document
+    negative_class: str | None = None
+
+    @model_validator(mode="after")
+    def _scored_or_judged(self) -> "Columns":
+        if self.score is not None and "negative" in self.model_fields_set and self.negative is not None:
+            raise ValueError("has both score and negative; with scores all documents of a query are in `positive`")
+        return self
 
     def of(self, values: Mapping[str, Any]) -> "Columns":
         """These columns without the optional ones that this row does not have."""
         usual = [name for name in _OPTIONAL if getattr(self, name) == name]
         absent = [name for name in usual if name not in values or name in (self.query, self.positive)]
+        absent += ["negative"] if self.score is not None else []
         return self.model_copy(update=dict.fromkeys(absent)) if absent else self
 
 
@@ -43,6 +72,9 @@ class Tables:
     documents: dict[str, tuple[str, str]] = field(default_factory=dict)  # id -> title, text
     queries: dict[str, str] = field(default_factory=dict)
     qrels: dict[str, Qrels] = field(default_factory=dict)
+    document_classes: dict[str, str] = field(default_factory=dict)  # id -> class, where there is one
+    query_classes: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # split -> query -> document -> score
     document_rows: dict[str, str] = field(default_factory=dict)  # id -> where, rejected rows included
     query_rows: dict[str, str] = field(default_factory=dict)
     repeated: int = 0  # judgements that say again what an earlier one said
@@ -61,11 +93,16 @@ class Tables:
         """What was read, in the order it was read."""
         titles, texts = [t for t, _ in self.documents.values()], [t for _, t in self.documents.values()]
         qrels = {split: self.qrels[split] for split in SPLITS if self.qrels.get(split)}
-        queries = Queries(list(self.queries), list(self.queries.values()))
-        return Dataset(Corpus(list(self.documents), titles, texts), queries, qrels)
+        corpus = Corpus(list(self.documents), titles, texts, _in_order(self.documents, self.document_classes))
+        queries = Queries(list(self.queries), list(self.queries.values()), _in_order(self.queries, self.query_classes))
+        return Dataset(corpus, queries, qrels)
 
 
-def read_documents(tables: Tables, rows: Iterable[Row], rejects: Rejects) -> None:
+def _in_order(ids: Iterable[str], classes: Mapping[str, str]) -> list[str]:
+    return [classes.get(key, "") for key in ids] if classes else []
+
+
+def read_documents(tables: Tables, rows: Iterable[Row], rejects: Rejects, class_field: str | None = None) -> None:
     """Corpus rows: `_id` (or `id`), `title`, `text`; one of title and text may be empty or missing."""
     for row in rows:
         try:
@@ -74,22 +111,26 @@ def read_documents(tables: Tables, rows: Iterable[Row], rejects: Rejects) -> Non
             if not title.strip() and not text.strip():
                 what = "empty" if "text" in row.values else "missing"
                 raise BadRow(f"text is {what}; a document needs title or text")
+            classes = _class_of(key, row.values.get(class_field) if class_field else None, class_field)
         except BadRow as problem:
             rejects.add(row, problem)
         else:
             tables.documents[key] = (title, text)
+            tables.document_classes |= classes
 
 
-def read_queries(tables: Tables, rows: Iterable[Row], rejects: Rejects) -> None:
+def read_queries(tables: Tables, rows: Iterable[Row], rejects: Rejects, class_field: str | None = None) -> None:
     """Query rows: `_id` (or `id`) and `text`."""
     for row in rows:
         try:
             key = _new_id(row, tables.query_rows)
             text = _filled(text_of(row.values, "text"), "text")
+            classes = _class_of(key, row.values.get(class_field) if class_field else None, class_field)
         except BadRow as problem:
             rejects.add(row, problem)
         else:
             tables.queries[key] = text
+            tables.query_classes |= classes
 
 
 def read_judgements(tables: Tables, split: str, rows: Iterable[Row], rejects: Rejects) -> None:
@@ -121,12 +162,19 @@ def _require(key: str, usable: Mapping[str, Any], rows: Mapping[str, str], what:
 
 
 def read_pair_rows(tables: Tables, split: str, rows: Iterable[Row], columns: Columns, rejects: Rejects) -> None:
-    """Rows of a query with its positives (relevance 1) and negatives (relevance 0)."""
+    """Rows of a query with its positives (relevance 1) and negatives (relevance 0), or with scored documents."""
     for row in rows:
         try:
             _read_pair(tables, split, row, columns)
         except BadRow as problem:
             rejects.add(row, problem)
+
+
+class _Document(NamedTuple):
+    title: str
+    text: str
+    classes: Mapping[str, str]  # its own, by its id, if it has one
+    score: float | None
 
 
 def _read_pair(tables: Tables, split: str, row: Row, columns: Columns) -> None:
@@ -135,47 +183,91 @@ def _read_pair(tables: Tables, split: str, row: Row, columns: Columns) -> None:
     text = _filled(text_of(values, columns.query), columns.query)
     query = identifier(values, columns.query_id) if columns.query_id else _id_of(text)
     split = _split_of(values, columns.split, split) if columns.split else split
-    positives = _documents_of(values, columns.positive, columns.positive_id, columns.title)
+    (label,) = _cells(values, columns.query_class, 1, columns.query)
+    query_class = _class_of(query, label, columns.query_class)
+    positives = _documents_of(values, columns, "positive")
     if not positives:
         raise BadRow(f"{columns.positive} is empty; a query needs at least one positive")
-    negatives = _documents_of(values, columns.negative, columns.negative_id) if columns.negative else {}
+    negatives = _documents_of(values, columns, "negative")
     if both := positives.keys() & negatives.keys():
         raise BadRow(f"document {shown(min(both))} is a positive and a negative of the same query")
-    judged = tables.qrels.get(split, {}).get(query, {})
     documents = positives | negatives
-    wanted = {key: int(key in positives) for key in documents}
+    scores = {key: document.score for key, document in positives.items() if document.score is not None}
+    _agree(scores, tables.scores.get(split, {}).get(query, {}))
+    judged = tables.qrels.get(split, {}).get(query, {})
+    wanted = {key: floor(scores[key] + 0.5) if key in scores else int(key in positives) for key in documents}
     if clash := [key for key, relevance in wanted.items() if judged.get(key, relevance) != relevance]:
         raise BadRow(f"document {shown(clash[0])} is a positive of this query in one row and a negative in another")
     _same(query, text, tables.queries, tables.query_rows, "query")
+    _one_class(query_class, tables.query_classes, "query")
     for key, document in documents.items():
-        _same(key, document, tables.documents, tables.document_rows, "document")
+        _same(key, document[:2], tables.documents, tables.document_rows, "document")
+        _one_class(document.classes, tables.document_classes, "document")
     tables.queries[query] = text
+    tables.query_classes |= query_class
     tables.query_rows.setdefault(query, row.where)
+    if scores:
+        tables.scores.setdefault(split, {}).setdefault(query, {}).update(scores)
     for key, document in documents.items():
-        tables.documents[key] = document
+        tables.documents[key] = document[:2]
+        tables.document_classes |= document.classes
         tables.document_rows.setdefault(key, row.where)
         tables.judge(split, query, key, wanted[key])
 
 
 def _documents_of(
-    values: Mapping[str, Any], column: str, id_column: str | None, title_column: str | None = None
-) -> dict[str, tuple[str, str]]:
-    """id -> (title, text) of the documents in a cell."""
-    for name in (column, title_column):
-        if name is not None and name not in values:
-            raise BadRow(f"has no {name!r}; it has {shown(sorted(values))}")
-    texts = [as_text(text, column) for text in _listed(values[column])]
-    titles = [as_text(t or "", title_column) for t in _listed(values.get(title_column))] if title_column else []
-    titles = titles or [""] * len(texts)
-    ids = [as_identifier(i, id_column) for i in _listed(values.get(id_column))] if id_column else []
-    for what, cells in ((title_column, titles), (id_column, ids)):
-        if what and len(cells) != len(texts):
-            raise BadRow(f"{what} has {len(cells)} entries and {column} {len(texts)}; expected one for each")
-    documents = list(zip(titles, texts, strict=True))
-    for title, text in documents:
+    values: Mapping[str, Any], columns: Columns, role: Literal["positive", "negative"]
+) -> dict[str, _Document]:
+    """The documents in a cell by their ids."""
+    column = getattr(columns, role)
+    if column is None:
+        return {}
+    cell = _required(values, column)
+    texts = [as_text(text, column) for text in _listed(cell)]
+    title_column, score_column = (columns.title, columns.score) if role == "positive" else (None, None)
+    id_column, class_column = getattr(columns, f"{role}_id"), getattr(columns, f"{role}_class")
+    found = [_cells(values, name, len(texts), column) for name in (title_column, id_column, class_column, score_column)]
+    documents: dict[str, _Document] = {}
+    for text, title_cell, id_cell, class_cell, score_cell in zip(texts, *found, strict=True):
+        title = as_text(title_cell or "", str(title_column))
         _filled(title + text, column)
-    keys = ids or [_id_of(f"{title}\0{text}" if title else text) for title, text in documents]
-    return dict(zip(keys, documents, strict=True))
+        key = as_identifier(id_cell, id_column) if id_column else _id_of(f"{title}\0{text}" if title else text)
+        score = score_of(score_cell, score_column) if score_column else None
+        document = _Document(title, text, _class_of(key, class_cell, class_column), score)
+        if documents.setdefault(key, document) != document:
+            raise BadRow(f"document {shown(key)} is in {column} twice, and not twice the same; once is enough")
+    return documents
+
+
+def _required(values: Mapping[str, Any], name: str) -> Any:
+    if name not in values:
+        raise BadRow(f"has no {name!r}; it has {shown(sorted(values))}")
+    return values[name]
+
+
+def _cells(values: Mapping[str, Any], name: str | None, count: int, beside: str) -> list[Any]:
+    """The entries of another column, one for each of `count` documents; None where there is no such column."""
+    cells = _listed(_required(values, name)) if name is not None and (count or name in values) else []
+    if cells and len(cells) != count:
+        raise BadRow(f"{name} has {len(cells)} entries and {beside} {count}; expected one for each")
+    return cells or [None] * count
+
+
+def _class_of(key: str, value: Any, name: str | None) -> dict[str, str]:
+    """The class of this id, if it has one."""
+    return {} if value is None else {key: as_identifier(value, str(name))}
+
+
+def _one_class(classes: Mapping[str, str], known: Mapping[str, str], what: str) -> None:
+    for key, label in classes.items():
+        if known.get(key, label) != label:
+            raise BadRow(f"the class of {what} {key!r} is {label!r} here and {known[key]!r} before; a text has one")
+
+
+def _agree(scores: Mapping[str, float], known: Mapping[str, float]) -> None:
+    for key, score in scores.items():
+        if known.get(key, score) != score:
+            raise BadRow(f"document {shown(key)} scores {score} here and {known[key]} before; a pair has one score")
 
 
 def _split_of(values: Mapping[str, Any], column: str, around: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt
 
 from embedkit.core.errors import DataError
 from embedkit.core.progress import Progress, silent
-from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, Queries, document_text
+from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, document_text
 from embedkit.core.spec import Spec
 from embedkit.core.text import normalised
 from embedkit.data.duplicates import NearDuplicates
@@ -89,10 +89,8 @@ def _merge_documents(result: Cleaned, exact: bool, near: float | None, progress:
     ]  # what an exact one equals may be near another
     stays = {r.removed: r.kept for r in merged}
     keep = [i for i, key in enumerate(corpus.ids) if key not in stays]
-    columns = (corpus.ids, corpus.titles, corpus.texts)
     qrels = {split: _repointed(judged, stays) for split, judged in result.dataset.qrels.items()}
-    corpus = Corpus(*([column[i] for i in keep] for column in columns))
-    result.dataset = replace(result.dataset, corpus=corpus, qrels=qrels)
+    result.dataset = replace(result.dataset, corpus=corpus.take(keep), qrels=qrels)
     result.merged += merged
 
 
@@ -205,8 +203,7 @@ def _leave_judged(result: Cleaned) -> None:
     queries = result.dataset.queries
     judged = {query for qrels in result.dataset.qrels.values() for query in qrels}
     rows = [i for i, key in enumerate(queries.ids) if key in judged]
-    kept = Queries([queries.ids[i] for i in rows], [queries.texts[i] for i in rows])
-    result.dataset = replace(result.dataset, queries=kept)
+    result.dataset = replace(result.dataset, queries=queries.take(rows))
 
 
 def _texts(dataset: Dataset) -> dict[str, str]:

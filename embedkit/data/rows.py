@@ -1,6 +1,7 @@
 """Rows of JSONL, TSV and Parquet files, each with the place it came from, and what is wrong with those that are bad."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,13 @@ def relevance_of(value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         pass
     raise BadRow(f"the relevance is {shown(value)}; expected a whole number")
+
+
+def score_of(value: Any, name: str) -> float:
+    """A score: any finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadRow(f"{name} is {shown(value)}; expected a number")
+    return float(value)
 
 
 def shown(value: object, *, limit: int = 60) -> str:

@@ -57,6 +57,11 @@ class Source(Spec, abc.ABC):
         """About how much there is, from a look at the files."""
         return Size()
 
+    @property
+    def scored(self) -> bool:
+        """Whether its pairs have scores."""
+        return False
+
 
 class BeirFolder(Source):
     """corpus.jsonl, queries.jsonl and qrels/{train,dev,test}.tsv, as BEIR has them; each may also be a .parquet file.
@@ -66,6 +71,7 @@ class BeirFolder(Source):
 
     kind: Literal["beir"] = "beir"
     path: LocalPath
+    class_field: str | None = None  # of corpus and queries: what class a text is of, where it is of one
 
     def read(self, tables: Tables, rejects: Rejects, work: Path, progress: Progress) -> None:
         """Corpus and queries first; judgements only if both could be read."""
@@ -74,7 +80,8 @@ class BeirFolder(Source):
                 rejects.faults.append(f"{name}.jsonl: no such file; a BEIR folder has corpus, queries and qrels")
                 continue
             with progress(f"reading {path.name}", None) as advance:
-                reader(tables, _counted(rows_of(path, path.name, rejects), advance), rejects)
+                reader(tables, _counted(rows_of(path, path.name, rejects), advance), rejects, self.class_field)
+        rejects.faults += _no_class(tables, self.class_field, rejects)
         splits = self._splits()
         if not splits:
             rejects.faults.append(f"qrels: holds none of {', '.join(f'{s}.tsv' for s in SPLITS)}")
@@ -157,6 +164,11 @@ class PairFiles(Source):
             query_tokens=mean_tokens(files[0][0], (self.columns.query,)),
         )
 
+    @property
+    def scored(self) -> bool:
+        """Whether a column has scores."""
+        return self.columns.score is not None
+
     def _files(self, rejects: Rejects) -> list[tuple[Path, str]]:
         """Files and their splits."""
         suffix = f".{self.kind}"
@@ -182,6 +194,7 @@ class BeirLayout(Spec):
     corpus: str = "corpus"
     queries: str = "queries"
     qrels: str = "default"
+    class_field: str | None = None  # of corpus and queries
 
 
 class PairLayout(Spec):
@@ -225,7 +238,8 @@ class HubDataset(Source):
         for config, reader in ((layout.corpus, read_documents), (layout.queries, read_queries)):
             for _, rows in self._config(config, work).items():
                 with progress(f"reading {config}", None) as advance:
-                    reader(tables, _counted(rows, advance), rejects)
+                    reader(tables, _counted(rows, advance), rejects, layout.class_field)
+        rejects.faults += _no_class(tables, layout.class_field, rejects)
         for split, rows in self._known_splits(layout.qrels, rejects, work):
             read_judgements(tables, split, rows, rejects)
 
@@ -237,6 +251,11 @@ class HubDataset(Source):
     def locate(self, problem: str) -> str:
         """Places are rows of a config's split."""
         return f"{self.place}: {problem}"
+
+    @property
+    def scored(self) -> bool:
+        """Whether a column has scores."""
+        return isinstance(self.layout, PairLayout) and self.layout.columns.score is not None
 
     def _config(self, config: str | None, work: Path) -> Mapping[str, Iterator[Row]]:
         from embedkit.data.hub_datasets import read_config
@@ -262,6 +281,12 @@ AnySource = Annotated[BeirFolder | PairFiles | HubDataset, Field(discriminator="
 def _table(folder: Path, name: str, suffix: str) -> Path | None:
     """The table's file: the usual one, or Parquet."""
     return next((p for s in (suffix, ".parquet") if (p := folder / f"{name}{s}").is_file()), None)
+
+
+def _no_class(tables: Tables, class_field: str | None, rejects: Rejects) -> list[str]:
+    if class_field is None or tables.document_classes or tables.query_classes or rejects.rows or rejects.faults:
+        return []
+    return [f"corpus and queries: no row has a {class_field!r}, which `class_field` says is the class of a text"]
 
 
 def _counted(rows: Iterator[Row], advance: Any) -> Iterator[Row]:

@@ -26,7 +26,7 @@ from embedkit.core.spec import DatasetRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.core.text import normalised
-from embedkit.data.cleaning import HoldOut, Removed, clean
+from embedkit.data.cleaning import Cleaned, HoldOut, Removed, clean
 from embedkit.data.model_folder import Pooling, Prompts, describe, set_max_length, set_prompts
 from embedkit.data.pretrained import AnyModelSource, InHub, copy_model
 from embedkit.data.sources import AnySource
@@ -114,13 +114,20 @@ class Data(Stage):
             progress=context.progress,
         )
         write_dataset(out, cleaned.dataset)
-        write_pair_rows(out, _with_negatives(cleaned.dataset))
+        scores = tables.scores.get("train")
+        rows = _with_negatives(cleaned.dataset) if scores is None else _with_scores(cleaned, scores)
+        write_pair_rows(out, rows)
         _write_aliases(out, [*cleaned.merged, *cleaned.leaks])
         if rejects.rows:
             lines = (json.dumps(row, ensure_ascii=False, default=str) for row in rejects.rows)
             text = "".join(f"{line}\n" for line in lines)
             (out / "rejects.jsonl").write_text(text, encoding="utf-8", errors="backslashreplace")
-        write_stats(out, data_stats(cleaned, rejects, tables.repeated))
+        write_stats(out, data_stats(cleaned, rows, rejects, tables.repeated))
+
+    @property
+    def scored(self) -> bool:
+        """Where the source has scores."""
+        return self.source.scored
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """From a look at the files; held-out shares are taken from train."""
@@ -144,6 +151,24 @@ def _with_negatives(dataset: Dataset) -> list[Pair]:
     for row in pairs_of(qrels):
         negatives = tuple(d for d, relevance in qrels[row.query_id].items() if relevance <= 0)
         rows.append(Pair(row.query_id, row.positives, known=row.known, negatives=negatives))
+    return rows
+
+
+def _with_scores(cleaned: Cleaned, scores: Mapping[str, Mapping[str, float]]) -> list[Pair]:
+    """Train pairs whose documents are scored, the best first; of duplicates with two scores the higher wins."""
+    document = {r.removed: r.kept for r in cleaned.merged if r.role == "document"}
+    query = {r.removed: r.kept for r in cleaned.merged if r.role == "query" and r.split == "train"}
+    merged: dict[str, dict[str, float]] = {}
+    for asked, given in scores.items():
+        row = merged.setdefault(query.get(asked, asked), {})
+        for key, score in given.items():
+            kept = document.get(key, key)
+            row[kept] = max(score, row.get(kept, score))
+    rows = []
+    for asked in cleaned.dataset.qrels.get("train", {}):
+        ranked = sorted(merged[asked].items(), key=lambda entry: (-entry[1], entry[0]))
+        ids, targets = tuple(key for key, _ in ranked), tuple(score for _, score in ranked)
+        rows.append(Pair(asked, ids, known=ids, positive_targets=targets))
     return rows
 
 

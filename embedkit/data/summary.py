@@ -1,14 +1,15 @@
 """What the data stage reports of reading and cleaning."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from embedkit.core.records import SPLITS
+from embedkit.core.records import SPLITS, Pair
 from embedkit.data.cleaning import Cleaned
 from embedkit.data.rows import Rejects
 
 
-def data_stats(cleaned: Cleaned, rejects: Rejects, repeated: int) -> dict[str, Any]:
+def data_stats(cleaned: Cleaned, rows: Sequence[Pair], rejects: Rejects, repeated: int) -> dict[str, Any]:
     """The contents of stats.json."""
     dataset = cleaned.dataset
     merged = Counter((r.role, r.why) for r in cleaned.merged)
@@ -29,6 +30,11 @@ def data_stats(cleaned: Cleaned, rejects: Rejects, repeated: int) -> dict[str, A
         "repeated_judgements": repeated,
         "rejected_rows": len(rejects.rows),
     }
+    optional = {
+        "scored_pairs": sum(len(row.positive_targets) for row in rows),
+        "texts_with_a_class": sum(map(bool, (*dataset.corpus.classes, *dataset.queries.classes))),
+    }
+    counts |= {name: count for name, count in optional.items() if count}
     found = ", ".join(f"{n['queries']} {split} queries" for split, n in splits.items())
     summary = [
         f"{len(dataset.corpus)} documents; {found}",

@@ -40,6 +40,7 @@ def describe(candidates: Candidates, choice: Choice, rows: Sequence[Pair], *, do
         "candidates": int(np.count_nonzero(choice.reasons != EMPTY)),
         "negatives": sum(found),
         "distinct_negatives": len(hubs),
+        "suspects": sum(len(row.suspects) for row in rows),
         "spare": choice.count(SPARE),
         "queries_with_fewer": sum(0 < n < wanted for n in found),
         "queries_without": found.count(0),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embedkit.core.errors import DataError, StageError
 from embedkit.core.records import Corpus, Pair, Qrels, Queries, pairs_of
 from embedkit.core.stage import Context
-from embedkit.mining.filters import NONE, Candidates, Rows
+from embedkit.mining.filters import NONE, Candidates, Mask, Rows
 from embedkit.mining.known import Known, close
 from embedkit.mining.lists import list_scores
 from embedkit.mining.miner import Choice, best, find_rows
@@ -68,13 +68,17 @@ def retrieve(
     return Found(pairs, best(candidates, top_k), known)
 
 
-def negatives_of(found: Found, choice: Choice, doc_ids: Sequence[str]) -> list[Pair]:
-    """The pairs with their negatives and scores. Raises `StageError` if not one negative was chosen."""
+def negatives_of(found: Found, choice: Choice, suspects: Mask, doc_ids: Sequence[str]) -> list[Pair]:
+    """The pairs with their negatives, scores and suspects: those marked, and documents of the query's own text.
+
+    Raises `StageError` if not one negative was chosen.
+    """
     scores, rows = found.candidates.signal("encoder"), found.candidates.rows
     pairs = []
     for query, pair in enumerate(found.rows):
         columns = choice.columns[query][choice.columns[query] != NONE]
         known = (doc_ids[row] for row in found.known.positives(query))
+        doubtful = (*found.known.same_as_query[query], *rows[query, suspects[query]])
         pairs.append(
             Pair(
                 pair.query_id,
@@ -83,6 +87,7 @@ def negatives_of(found: Found, choice: Choice, doc_ids: Sequence[str]) -> list[P
                 negatives=tuple(doc_ids[row] for row in rows[query, columns]),
                 positive_scores=tuple(found.candidates.positives["encoder"][query].tolist()),
                 negative_scores=tuple(scores[query, columns].tolist()),
+                suspects=tuple(doc_ids[row] for row in doubtful),
             )
         )
     if not any(pair.negatives for pair in pairs):

@@ -93,6 +93,10 @@ class Filter(Spec, abc.ABC):
     def __call__(self, candidates: Candidates) -> Mask:
         """(Q, K) mask, True where the candidate may be used."""
 
+    def suspects(self, candidates: Candidates) -> Mask:
+        """(Q, K) mask, True where the candidate is dropped because it may be relevant."""
+        return np.zeros(candidates.rows.shape, dtype=np.bool_)
+
 
 class PercentOfPositive(Filter):
     """Keep candidates that score at most `ratio` of the positive (TopK-PercPos).
@@ -118,6 +122,9 @@ class PercentOfPositive(Filter):
         threshold = positive - (1 - self.ratio) * np.abs(positive)
         return candidates.signal(self.signal).astype(np.float64) <= threshold[:, None]
 
+    def suspects(self, candidates: Candidates) -> Mask:
+        return ~self(candidates)
+
 
 class MarginToPositive(Filter):
     """Keep candidates that score at least `margin` less than the positive (TopK-MarginPos).
@@ -140,6 +147,9 @@ class MarginToPositive(Filter):
     def __call__(self, candidates: Candidates) -> Mask:
         threshold = candidates.reference(self.signal, self.reference) - self.margin
         return candidates.signal(self.signal).astype(np.float64) <= threshold[:, None]
+
+    def suspects(self, candidates: Candidates) -> Mask:
+        return ~self(candidates)
 
 
 class RankWindow(Filter):
@@ -186,6 +196,11 @@ class ScoreRange(Filter):
         low = -np.inf if self.minimum is None else self.minimum
         high = np.inf if self.maximum is None else self.maximum
         return (low <= scores) & (scores <= high)
+
+    def suspects(self, candidates: Candidates) -> Mask:
+        if self.maximum is None:
+            return super().suspects(candidates)
+        return ~(candidates.signal(self.signal) <= self.maximum)
 
 
 AnyFilter = Annotated[PercentOfPositive | MarginToPositive | RankWindow | ScoreRange, Field(discriminator="kind")]

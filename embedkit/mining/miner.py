@@ -75,6 +75,14 @@ def choose_negatives(
     return Choice(_columns(chosen, count), reasons, tuple(names))
 
 
+def find_suspects(candidates: Candidates, filters: Sequence[Filter]) -> Mask:
+    """(Q, K), True for eligible candidates that some filter takes for relevant, whatever other filters say."""
+    mask: Mask = np.zeros(candidates.rows.shape, dtype=np.bool_)
+    for rule in filters:
+        mask |= rule.suspects(candidates)
+    return mask & candidates.eligible
+
+
 def best(candidates: Candidates, top_k: int) -> Candidates:
     """The best `top_k` eligible candidates of each query, and the excluded ones that stand among them."""
     before: Rows = np.cumsum(candidates.eligible, axis=1) - candidates.eligible

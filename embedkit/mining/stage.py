@@ -14,7 +14,7 @@ from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.mining.filters import AnyFilter, PercentOfPositive
 from embedkit.mining.fusion import AnyFusion, ZScore
-from embedkit.mining.miner import AnySampling, Top, choose_negatives
+from embedkit.mining.miner import AnySampling, Top, choose_negatives, find_suspects
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.index import AnyIndex, Exact
 
@@ -26,11 +26,13 @@ class Mine(Stage):
 
     Never a negative: a document judged relevant to the query or to one of the same text, one of the same text as such
     a document, or as the query itself. `top_k` counts candidates besides these. Where too few pass the filters, a
-    query gets fewer negatives. Keeps every candidate and what became of it in candidates.parquet.
+    query gets fewer negatives. Keeps every candidate and what became of it in candidates.parquet; those that a filter
+    took for relevant are the pairs' `suspects`, which training uses as nobody's negative either.
     """
 
     kind: Literal["mine"] = "mine"
     produces: ClassVar[str] = "pairs"
+    version: ClassVar[int] = 2
 
     data: DatasetRef
     split: Literal["train", "dev"] = "train"
@@ -70,7 +72,8 @@ class Mine(Stage):
             encoder, self.index, corpus, queries, read_qrels(data, self.split), top_k=self.top_k, context=context
         )
         choice = choose_negatives(found.candidates, self.filters, count=self.negatives, sampling=self.sampling)
-        rows = negatives_of(found, choice, corpus.ids)
+        suspects = find_suspects(found.candidates, self.filters)
+        rows = negatives_of(found, choice, suspects, corpus.ids)
         link_tables(data, out)
         write_pair_rows(out, rows)
         write_candidates(out, found.candidates, choice, corpus.ids)
@@ -107,6 +110,7 @@ class Teach(Stage):
 
     kind: Literal["teach"] = "teach"
     produces: ClassVar[str] = "pairs"
+    version: ClassVar[int] = 2
 
     pairs: PairsRef
     data: DatasetRef  # corpus of the student's candidates and of BM25, and the queries of the check
@@ -117,7 +121,12 @@ class Teach(Stage):
     depth: Annotated[int, Field(ge=10)] = 50
     index: AnyIndex = Exact()
     if_not_better: Literal["refuse", "warn"] = "refuse"
-    drop_above_positive: bool = False  # drop negatives the teachers put above the query's lowest positive
+    drop_above_positive: bool = False  # negatives the teachers put above the query's lowest positive become suspects
+
+    @property
+    def scored(self) -> bool:
+        """Always."""
+        return True
 
     def facts(self) -> Mapping[str, JsonValue]:
         """None; but raises `EmbedkitError` if the index is not installed."""

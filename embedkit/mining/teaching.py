@@ -155,9 +155,11 @@ class _Mark:
     above: Sequence[bool]
 
     def kept(self) -> Pair:
-        """The pair without those negatives."""
+        """The pair with those negatives among its suspects."""
+        above = (doc for doc, is_above in zip(self.pair.negatives, self.above, strict=True) if is_above)
         return replace(
             self.pair,
+            suspects=tuple(dict.fromkeys((*self.pair.suspects, *above))),
             negatives=self._below(self.pair.negatives),
             negative_scores=self._below(self.pair.negative_scores),
             negative_targets=self._below(self.pair.negative_targets),

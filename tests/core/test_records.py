@@ -1,3 +1,4 @@
+import pyarrow.parquet as pq
 import pytest
 
 from embedkit.core.errors import ArtifactError
@@ -32,6 +33,25 @@ def test_pairs_read_back(tmp_path):
     pairs = Pairs(CORPUS, QUERIES, [row, Pair("q2", ("d2",))])
     write_pairs(tmp_path, pairs)
     assert read_pairs(tmp_path) == pairs
+
+
+def test_classes_and_suspects_read_back_and_are_no_columns_where_nobody_has_one(tmp_path):
+    for name in ("plain", "rich"):
+        (tmp_path / name).mkdir()
+    corpus = Corpus(CORPUS.ids, CORPUS.titles, CORPUS.texts, ["", "animals"])
+    queries = Queries(QUERIES.ids, QUERIES.texts, ["animals", ""])
+    rich = Pairs(corpus, queries, [Pair("q1", ("d1",), suspects=("d2",)), Pair("q2", ("d2",))])
+    write_pairs(tmp_path / "rich", rich)
+    assert read_pairs(tmp_path / "rich") == rich
+    write_pairs(tmp_path / "plain", Pairs(CORPUS, QUERIES, [Pair("q1", ("d1",))]))
+    for file, column in (("corpus", "class"), ("queries", "class"), ("pairs", "suspects")):
+        names = [pq.read_schema(tmp_path / folder / f"{file}.parquet").names for folder in ("plain", "rich")]
+        assert names[1] == [*names[0], column]
+
+
+def test_rows_are_taken_with_their_classes():
+    assert Corpus(["a", "b"], ["", ""], ["x", "y"], ["", "c"]).take([1]) == Corpus(["b"], [""], ["y"], ["c"])
+    assert QUERIES.take([1, 0]) == Queries(["q2", "q1"], ["two 你好", "one"])
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path):

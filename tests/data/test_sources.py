@@ -306,12 +306,10 @@ def test_a_column_called_null_is_not_read_and_one_of_another_name_must_be_there(
     dataset, _ = load(tmp_path, **source, columns={"split": None, "title": None, "negative": None})
     assert {split: len(qrels) for split, qrels in dataset.qrels.items()} == {"train": 2}
     assert list(dataset.corpus.titles) == ["", ""]
-    for name in ("negative", "title", "query_id", "split"):
+    for name in ("negative", "title", "query_id", "positive_id", "split"):
         found = problems(tmp_path, **source, columns={name: "other"})
         assert len(found) == 2
         assert "pairs.jsonl:1: has no 'other'; it has [" in found[0]
-    found = problems(tmp_path, **source, columns={"positive_id": "other"})
-    assert "pairs.jsonl:1: other has 0 entries and positive 1; expected one for each" in found[0]
 
 
 def test_a_title_that_is_the_query_is_no_title_of_the_positive(tmp_path):
@@ -463,3 +461,94 @@ def test_sizes_are_told_before_anything_is_read(tmp_path):
     write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
     size = SOURCE.validate_python({"kind": "jsonl", "path": tmp_path / "pairs.jsonl", "columns": COLUMNS}).size()
     assert (size.queries, size.pairs) == (3, 3)
+
+
+STS = {"query": "sentence1", "positive": "sentence2", "score": "score"}
+
+
+def test_a_score_column_makes_scored_pairs(tmp_path):
+    rows = [
+        {"sentence1": "a", "sentence2": ["x", "y"], "score": [4.5, 0]},
+        {"sentence1": "b", "sentence2": "x", "score": 0.4, "negative": ["not read"]},
+        {"sentence1": "a", "sentence2": "y", "score": 0.0},
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    source = SOURCE.validate_python({"kind": "jsonl", "path": tmp_path / "train.jsonl", "columns": STS})
+    assert source.scored
+    tables, _ = source.load(tmp_path / "unpacked", silent)
+    name = dict(zip(tables.dataset().corpus.texts, tables.dataset().corpus.ids, strict=True))
+    asked = dict(zip(tables.dataset().queries.texts, tables.dataset().queries.ids, strict=True))
+    assert tables.scores == {
+        "train": {asked["a"]: {name["x"]: 4.5, name["y"]: 0.0}, asked["b"]: {name["x"]: 0.4}}
+    }  # fmt: skip
+    assert tables.qrels["train"][asked["a"]] == {name["x"]: 5, name["y"]: 0}
+    assert tables.qrels["train"][asked["b"]] == {name["x"]: 0}
+
+
+BAD_SCORES = {
+    "missing": ({"sentence2": "y"}, r"has no 'score'; it has \['sentence1', 'sentence2'\]"),
+    "null": ({"sentence2": "y", "score": None}, "score is None; expected a number"),
+    "text": ({"sentence2": "y", "score": "4.5"}, "score is '4.5'; expected a number"),
+    "true": ({"sentence2": "y", "score": True}, "score is True; expected a number"),
+    "not finite": ({"sentence2": "y", "score": float("nan")}, "score is nan; expected a number"),
+    "too few": ({"sentence2": ["y", "z"], "score": [1]}, "score has 1 entries and sentence2 2; expected one for each"),
+    "two for a pair": ({"sentence2": "x", "score": 2}, "scores 2.0 here and 1.0 before; a pair has one score"),
+    "two in a row": ({"sentence2": ["y", "y"], "score": [1, 2]}, "in sentence2 twice, and not twice the same"),
+}
+
+
+@pytest.mark.parametrize(("row", "message"), BAD_SCORES.values(), ids=BAD_SCORES.keys())
+def test_a_bad_score_is_named_by_file_and_line(tmp_path, row, message):
+    first = {"sentence1": "a", "sentence2": "x", "score": 1}
+    write_jsonl(tmp_path / "train.jsonl", [first, {"sentence1": "a", **row}])
+    (problem,) = problems(tmp_path, kind="jsonl", path=tmp_path / "train.jsonl", columns=STS)
+    assert re.search(rf"train\.jsonl:2: .*{message}", problem), problem
+    tables, _ = SOURCE.validate_python(
+        {"kind": "jsonl", "path": tmp_path / "train.jsonl", "columns": STS, "on_bad_row": "drop"}
+    ).load(tmp_path, silent)
+    assert [list(found.values()) for found in tables.scores["train"].values()] == [[1.0]]
+
+
+def test_scores_and_negatives_exclude_each_other(tmp_path):
+    with pytest.raises(ValidationError, match="both score and negative"):
+        SOURCE.validate_python({"kind": "jsonl", "path": tmp_path, "columns": {**STS, "negative": "other"}})
+
+
+def test_classes_of_pairs(tmp_path):
+    rows = [
+        {"query": "a", "positive": ["x", "y"], "negative": "z", "topic": 3, "topics": ["3", None], "others": "b"},
+        {"query": "b", "positive": "w", "topic": None, "topics": None},
+    ]
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
+    columns = {"query_class": "topic", "positive_class": "topics", "negative_class": "others"}
+    dataset, _ = load(tmp_path, kind="jsonl", path=tmp_path / "pairs.jsonl", columns=columns)
+    assert dict(zip(dataset.queries.texts, dataset.queries.classes, strict=True)) == {"a": "3", "b": ""}
+    classes = dict(zip(dataset.corpus.texts, dataset.corpus.classes, strict=True))
+    assert classes == {"x": "3", "y": "", "z": "b", "w": ""}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"topic": 0.5}, "topic is 0.5; expected a string"),
+        ({}, "has no 'topic'"),
+        ({"topic": "other"}, "the class of query .* is 'other' here and 'one' before; a text has one"),
+        ({"topic": "one", "query": "b"}, "the class of document .* is '2' here and '1' before"),
+    ],
+)
+def test_a_bad_class_is_named_by_file_and_line(tmp_path, row, message):
+    first = {"query": "a", "positive": "x", "topic": "one", "topics": 1}
+    second = {"query": "a", "positive": "x", "topics": 2 if row.get("query") else 1, **row}
+    write_jsonl(tmp_path / "pairs.jsonl", [first, second])
+    columns = {"query_class": "topic", "positive_class": "topics"}
+    (problem,) = problems(tmp_path, kind="jsonl", path=tmp_path / "pairs.jsonl", columns=columns)
+    assert re.search(rf"pairs\.jsonl:2: .*{message}", problem), problem
+
+
+def test_classes_of_a_beir_folder(tmp_path, beir):
+    write_jsonl(beir / "queries.jsonl", [{"_id": f"q{i}", "text": f"query {i}", "topic": i or None} for i in range(3)])
+    dataset, _ = load(tmp_path, kind="beir", path=beir, class_field="topic")
+    assert list(dataset.queries.classes) == ["", "1", "2"]
+    assert not dataset.corpus.classes
+    (problem,) = problems(tmp_path, kind="beir", path=beir, class_field="theme")
+    assert "no row has a 'theme'" in problem

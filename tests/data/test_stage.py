@@ -197,3 +197,49 @@ def test_crops_come_from_their_document(tmp_path, context, tiny_dataset):
     made = read_pairs(out)
     for key, query, positive in zip(made.queries.ids, made.queries.texts, made.corpus.texts, strict=True):
         assert set(query.split()) | set(positive.split()) <= words[key.split("#")[0]]
+
+
+STS = {"query": "sentence1", "positive": "sentence2", "score": "score"}
+
+
+def test_scored_pairs_become_pairs_with_targets(tmp_path, context):
+    folder = tmp_path / "sts"
+    folder.mkdir()
+    rows = [
+        {"sentence1": "copy a file", "sentence2": "copy files", "score": 4.6},
+        {"sentence1": "Copy a file", "sentence2": "remove a disk", "score": 0.2},  # the same query, written otherwise
+        {"sentence1": "copy a file", "sentence2": "Copy  files", "score": 4.9},  # the same document
+        {"sentence1": "print a page", "sentence2": "remove a disk", "score": 1},
+        {"sentence1": "join a group", "sentence2": "list users", "score": 2},  # is in dev
+    ]
+    write_jsonl(folder / "train.jsonl", rows)
+    write_jsonl(folder / "dev.jsonl", [{"sentence1": "join a group", "sentence2": "list keys", "score": 3.5}])
+    stage = data(source={"kind": "jsonl", "path": folder, "columns": STS}, near_duplicates=None)
+    assert stage.scored
+    pairs = read_pairs(run(stage, tmp_path / "out", context))
+    assert read_stats(tmp_path / "out")["counts"]["scored_pairs"] == 3
+    texts, queries = pairs.document_texts(), pairs.query_texts()
+    found = {
+        queries[p.query_id]: {texts[d]: s for d, s in zip(p.positives, p.positive_targets, strict=True)}
+        for p in pairs.rows
+    }
+    assert found == {
+        "copy a file": {"copy files": pytest.approx(4.9), "remove a disk": pytest.approx(0.2)},
+        "print a page": {"remove a disk": 1.0},
+    }
+    assert all(pair.known == pair.positives and not pair.negatives for pair in pairs.rows)
+    assert [list(docs.values()) for docs in read_dataset(tmp_path / "out").qrels["dev"].values()] == [[4]]
+    assert not data(source={"kind": "jsonl", "path": folder}).scored
+
+
+def test_classes_stay_with_their_texts(tmp_path, context, source):
+    for name in ("corpus", "queries"):
+        path = source["path"] / f"{name}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        write_jsonl(path, [{**row, "topic": f"about {row['_id']}"} for row in [rows[3] | {"_id": "twin"}, *rows]])
+    out = run(data(source={**source, "class_field": "topic"}), tmp_path / "out", context)
+    dataset = read_dataset(out)
+    assert "d3" not in dataset.corpus.ids  # its twin is in its place
+    assert read_stats(out)["counts"]["texts_with_a_class"] == len(dataset.corpus) + len(dataset.queries)
+    assert list(dataset.corpus.classes) == [f"about {key}" for key in dataset.corpus.ids]
+    assert list(dataset.queries.classes) == [f"about {key}" for key in dataset.queries.ids]

@@ -51,6 +51,23 @@ def test_law_a_filter_is_a_pure_mask(rule: Filter, seed: int):
 
 
 @pytest.mark.parametrize("rule", EXAMPLES, ids=lambda rule: rule.kind)
+@pytest.mark.parametrize("seed", range(5))
+def test_law_suspects_are_dropped(rule: Filter, seed: int):
+    made = random_candidates(seed)
+    suspects = rule.suspects(made)
+    assert suspects.shape == made.rows.shape
+    assert not (suspects & rule(made)).any()
+    assert suspects.any() == (rule.kind != "rank_window")
+
+
+def test_what_is_too_easy_is_no_suspect():
+    made = candidates([[0.9, 0.5, 0.1, float("nan")]], [[0.8]])
+    assert ScoreRange(minimum=0.2, maximum=0.6).suspects(made).tolist() == [[True, False, False, True]]
+    assert not ScoreRange(minimum=0.2).suspects(made).any()
+    assert PercentOfPositive(ratio=0.6).suspects(made).tolist() == [[True, True, False, True]]
+
+
+@pytest.mark.parametrize("rule", EXAMPLES, ids=lambda rule: rule.kind)
 def test_law_a_query_is_filtered_by_itself(rule: Filter):
     whole = random_candidates(3)
     for q in range(len(whole.query_ids)):

@@ -3,7 +3,7 @@ import pytest
 
 from embedkit.core.errors import DataError
 from embedkit.mining.filters import NONE, Filter, PercentOfPositive, RankWindow, ScoreRange
-from embedkit.mining.miner import CHOSEN, EMPTY, SPARE, Random, Top, best, choose_negatives, find_rows
+from embedkit.mining.miner import CHOSEN, EMPTY, SPARE, Random, Top, best, choose_negatives, find_rows, find_suspects
 from tests.mining.cases import candidates, random_candidates
 
 FILTERS = (PercentOfPositive(ratio=0.9), RankWindow(last=8), ScoreRange(minimum=-0.9))
@@ -35,6 +35,15 @@ def test_each_candidate_is_counted_once_under_the_first_reason():
     assert choice.columns.tolist() == [[3, NONE]]
     names = [choice.names[reason] for reason in choice.reasons[0]]
     assert names == ["known_positive", "percent_of_positive", "score_range", "chosen"]
+
+
+def test_suspects_do_not_depend_on_the_order_of_filters_and_are_never_known():
+    made = candidates([[0.9, 0.8, 0.7, 0.2]], [[0.8]], known=[[True, False, False, False]])
+    rules = [RankWindow(first=2), PercentOfPositive(ratio=0.9)]
+    assert find_suspects(made, rules).tolist() == [[False, True, False, False]]
+    assert find_suspects(made, rules[::-1]).tolist() == [[False, True, False, False]]
+    assert not find_suspects(made, rules[:1]).any()
+    assert not find_suspects(made, []).any()
 
 
 def test_two_filters_of_a_kind_are_counted_apart():

@@ -144,6 +144,19 @@ def test_every_candidate_is_kept_with_its_fate(inputs, tmp_path):
         assert ranks == list(range(1, 11))  # top_k besides the known positives
 
 
+def test_suspects_are_what_a_false_negative_filter_dropped(inputs, tmp_path):
+    out = run(mine(filters=(RankWindow(first=2, last=9), PercentOfPositive(ratio=0.97))), inputs, tmp_path)
+    table, rows = pq.read_table(out / CANDIDATES).to_pylist(), read_pairs(out).rows
+    count = 0
+    for row in rows:
+        limit = np.float32(0.97) * min(row.positive_scores)
+        found = [r for r in table if r["query_id"] == row.query_id and r["reason"] != "known_positive"]
+        assert list(row.suspects) == [r["doc_id"] for r in found if r["score"] > limit]
+        assert not set(row.suspects) & {*row.negatives, *row.known}
+        count += len(row.suspects)
+    assert read_stats(out)["counts"]["suspects"] == count > 0
+
+
 def test_stats_say_what_was_mined(inputs, tmp_path):
     out = run(mine(), inputs, tmp_path)
     stats, rows = read_stats(out), read_pairs(out).rows
@@ -181,6 +194,7 @@ def test_what_is_known_is_never_a_negative(inputs, tmp_path):
     assert set(rows["q0"].negatives) == {"d3", "d4", "d5"}
     assert set(rows["q1"].negatives) == {"d3", "d4", "d5"}
     assert set(rows["q2"].negatives) == {"d0", "d1", "d2", "d4"}  # judged irrelevant is no reason to spare it
+    assert [rows[query].suspects for query in ("q0", "q1", "q2")] == [(), (), ("d5",)]  # it has the query's text
     dropped = {row["name"]: row["dropped"] for row in read_stats(out)["filters"]}
     assert dropped == {"known_positive": 5, "duplicate_of_positive": 2, "same_text_as_query": 1}
 
@@ -297,6 +311,8 @@ def test_negatives_above_their_positive_are_counted_and_can_be_dropped(mined, tm
     for all_of, rest, marks in zip(read_pairs(kept).rows, read_pairs(dropped).rows, above, strict=True):
         assert rest.negatives == tuple(d for d, mark in zip(all_of.negatives, marks, strict=True) if not mark)
         assert len(rest.negatives) == len(rest.negative_scores) == len(rest.negative_targets)
+        moved = tuple(d for d, mark in zip(all_of.negatives, marks, strict=True) if mark)
+        assert rest.suspects == (*all_of.suspects, *moved)
 
 
 def test_pairs_of_another_corpus_are_refused(mined, tmp_path):
