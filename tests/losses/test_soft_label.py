@@ -245,9 +245,11 @@ def test_finite_at_the_corners(divergence, options, target, scale):
     ("normalization", "targets"), [("min_max", "softmax"), ("min_max", "linear"), ("z_score", "softmax")]
 )
 def test_a_constant_list_is_an_even_target(normalization, targets):
-    constant, ones = (worked_batch(targets=Ragged.of([[c] * 3], dtype=torch.float64)) for c in (-0.3, 1.0))
-    even = only("cross_entropy", targets="linear")(ones)
-    torch.testing.assert_close(only("cross_entropy", targets=targets, normalization=normalization)(constant), even)
+    even = only("cross_entropy", targets="linear")(worked_batch(targets=Ragged.of([[1.0] * 3], dtype=torch.float64)))
+    for scores in ([-0.3] * 3, [0.3, 0.3 + 1e-8, 0.3]):
+        batch = worked_batch(targets=Ragged.of([scores], dtype=torch.float64))
+        loss = only("cross_entropy", targets=targets, normalization=normalization)
+        torch.testing.assert_close(loss(batch), even)
 
 
 def test_needs_what_the_hard_loss_needs_too():
