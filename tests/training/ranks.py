@@ -89,6 +89,13 @@ def _guide() -> Tensor:
     return normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(1)), dim=1)
 
 
+def wrapped(rank: int) -> list[Tensor]:
+    """Gradients of a model whose wrapper averages them over processes, as the trainer has it, in chunks."""
+    model = nn.parallel.DistributedDataParallel(Bag())
+    Objective(model, InfoNCE(), chunk_size=2)(*inputs(SHARES[rank])).backward()
+    return [parameter.grad for parameter in model.parameters()]
+
+
 def problems(rank: int) -> list[str]:
     """What is said where this process's batch has not the parts, or not the seed, of the other's."""
     said = []
@@ -118,6 +125,7 @@ def main(rank: int, folder: Path) -> None:
         for tensor in result[name]:
             dist.all_reduce(tensor)
             tensor /= 2
+    result["wrapped"] = wrapped(rank)
     result["problems"] = problems(rank)
     if rank == 0:
         torch.save(result, folder / "result.pt")

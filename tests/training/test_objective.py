@@ -123,6 +123,10 @@ def together(tmp_path_factory) -> dict[str, list[torch.Tensor]]:
     return torch.load(folder / "result.pt")
 
 
+def test_chunks_in_two_processes_with_the_wrapper_of_the_trainer(together):
+    torch.testing.assert_close(together["wrapped"], ranks.value_and_gradients(InfoNCE(), QUERIES)[1:])
+
+
 def test_processes_that_differ_in_their_parts_are_told_so(together):
     assert together["problems"] == [
         "batch: process 1 has no targets, but others do; all need the same parts",
