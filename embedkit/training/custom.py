@@ -19,7 +19,7 @@ def train_with(
     loss: Loss,
     *,
     model: str | Path,
-    pairs: Pairs,
+    pairs: Pairs | str | Path,
     out: str | Path,
     options: Mapping[str, Any] | None = None,
     work: str | Path | None = None,
@@ -27,6 +27,7 @@ def train_with(
 ) -> list[dict[str, float]]:
     """Train the model in the folder `model` with any `Loss`; its new folder is `out`. What was logged at each step.
 
+    `pairs` are a value, or the folder of an artifact.
     `options` are fields of the stage `train`, as a recipe has them. After an interruption, the same call goes on from
     its last checkpoint where `work` names a folder that is still there; give each training one of its own.
     """
@@ -36,12 +37,18 @@ def train_with(
     with TemporaryDirectory() as passing:
         folder = Path(work or passing)
         shutil.rmtree(folder / "out", ignore_errors=True)
-        for name in ("out", "pairs"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        write_pairs(folder / "pairs", pairs)
-        artifacts = {"model": Artifact("", Path(model)), "pairs": Artifact("", folder / "pairs")}
+        (folder / "out").mkdir(parents=True)
+        inputs = {stage.model: Artifact("", Path(model)), stage.pairs: Artifact("", _folder(pairs, folder / "pairs"))}
         context = Context(folder, embeddings=folder / "embeddings", progress=progress)
-        stage.run({stage.model: artifacts["model"], stage.pairs: artifacts["pairs"]}, folder / "out", context)
+        stage.run(inputs, folder / "out", context)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder / "out", out)
     return list(read_stats(Path(out))["history"])
+
+
+def _folder(pairs: Pairs | str | Path, place: Path) -> Path:
+    if not isinstance(pairs, Pairs):
+        return Path(pairs)
+    place.mkdir(exist_ok=True)
+    write_pairs(place, pairs)
+    return place

@@ -53,7 +53,7 @@ def test_a_loss_of_ones_own_trains_a_model(tiny_model, folder, tmp_path):
 
 
 def test_it_is_the_stage_train(tiny_model, folder, tmp_path):
-    train_with(InfoNCE(), model=str(tiny_model), pairs=read_pairs(folder), out=tmp_path / "a", options=OPTIONS)
+    train_with(InfoNCE(), model=str(tiny_model), pairs=str(folder), out=tmp_path / "a", options=OPTIONS)
     stage = Train(model="model", pairs="pairs", **OPTIONS)
     assert digests(tmp_path / "a") == digests(run(stage, tiny_model, folder, tmp_path))
 
