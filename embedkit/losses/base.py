@@ -11,7 +11,7 @@ from embedkit.losses.batch import Batch
 from embedkit.losses.kernels import HALF, half_products
 from embedkit.losses.tiles import in_tiles
 
-Need = Literal["targets", "negatives", "classes", "guide", "level"]
+Need = Literal["targets", "negatives", "taught", "classes", "guide", "level"]
 
 
 class Loss(Spec, abc.ABC):
@@ -49,6 +49,11 @@ class Loss(Spec, abc.ABC):
     def needs(self) -> frozenset[Need]:
         """Parts of a batch that this loss cannot do without."""
         return frozenset()
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether it has in-batch negatives, which rules can re-weight and leave out. A class variable will do."""
+        return False
 
     def next_level(self, level: Tensor | None, batch: Batch) -> Tensor | None:
         """What `batch.level` is from this batch on, given what it was (None at first); None where it is not used."""

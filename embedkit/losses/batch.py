@@ -22,7 +22,6 @@ Rule = Callable[["Block", Tensor], Tensor]
 _STALE = {
     "rows": {"local"},
     "entries": {"local"},
-    "local_queries": {"local", "queries"},
     "document_factors": {"documents", "products"},
 }
 
@@ -75,6 +74,7 @@ class Batch:
     tile: int | None = None  # queries whose scores are held at once, to save memory; None: all
     rules: tuple[Rule, ...] = ()  # change the weight of negatives, see `Block`
     products: torch.dtype | None = None  # half precision in which a GPU multiplies scores; None: that of embeddings
+    tile_queries: Tensor | None = None  # (B, D): the local queries where they are no part of `queries`, see `tiles`
     sink: Tensor | None = None  # (M, D): where gradients of documents are summed, see `tiles`
 
     def __post_init__(self) -> None:
@@ -92,6 +92,8 @@ class Batch:
         other = copy.copy(self)
         if "documents" in fields:
             fields.setdefault("sink", None)
+        if "queries" in fields or "local" in fields:
+            fields.setdefault("tile_queries", None)
         stale = {name for name, causes in _STALE.items() if causes & fields.keys()}
         for name in stale & other.__dict__.keys():
             del other.__dict__[name]
@@ -124,9 +126,11 @@ class Batch:
         """(B,): rows of `queries` that the loss accounts for."""
         return torch.arange(self._range.start, self._range.stop, device=self.queries.device)
 
-    @cached_property
+    @property
     def local_queries(self) -> Tensor:
         """(B, D): embeddings of `rows`."""
+        if self.tile_queries is not None:
+            return self.tile_queries
         return self.queries[self._range.start : self._range.stop]
 
     @cached_property

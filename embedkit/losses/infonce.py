@@ -24,7 +24,9 @@ def _in_order(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
 class InfoNCE(Loss):
     """Cross-entropy of each positive among everything that is not relevant to the query.
 
-        L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} w_ip ( log Z_ip − q_i·d_p / τ ),   Z_ip = e^{q_i·d_p / τ} + Σ over `directions` of
+        L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} w_ip ( log Z_ip − q_i·d_p / τ )
+
+    Z_ip = e^{q_i·d_p / τ} plus, for each of `directions`,
 
         query_to_document     Σ_j h_ij e^{q_i·d_j / τ}   documents j not relevant to i (own negatives and in-batch)
         query_to_query        Σ_j e^{q_i·q_j / τ}        queries j ≠ i that p is not relevant to
@@ -47,6 +49,7 @@ class InfoNCE(Loss):
 
     kind: Literal["infonce"] = "infonce"
     tiled: ClassVar[bool] = True
+    contrasts: ClassVar[bool] = True
     temperature: PositiveFloat = 0.05
     directions: Annotated[tuple[Direction, ...], AfterValidator(_in_order)] = ("query_to_document",)
     other_positives: Literal["left_out", "negatives"] = "left_out"

@@ -45,7 +45,7 @@ class _Tiles(torch.autograd.Function):
             part = tile.local or range(0)
             rows = queries.detach()[part.start : part.stop].requires_grad_()
             with torch.enable_grad():
-                value = compute(tile.changed(local_queries=rows)) * share
+                value = compute(tile.changed(tile_queries=rows)) * share
             total += value.detach()
             if not value.requires_grad:
                 continue

@@ -1,6 +1,6 @@
 """How much of a recipe's margin is luck: the recipe again with other seeds, and the margins' mean and spread.
 
-    python eval/quality/seeds.py [--recipe recipes/quickstart.yaml] [--shifts 0 10 20] [--store DIR]
+    python -m eval.quality.seeds [--recipe recipes/quickstart.yaml] [--shifts 0 10 20] [--store DIR]
 
 Every stage's seed is shifted by the same number; the weak stage and all training stages draw anew. Writes
 results/seeds.json beside this file: figures, command, machine, versions, commit.
@@ -9,18 +9,14 @@ results/seeds.json beside this file: figures, command, machine, versions, commit
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import embedkit
-from embedkit.machine import machine, versions
 from embedkit.recipe import Recipe
-
-ROOT = Path(__file__).parents[2]
+from eval.recording import ROOT, save
 
 
 def main() -> None:
@@ -35,10 +31,6 @@ def main() -> None:
     runs = {shift: scores(shifted(recipe, shift), args.store, args.metric) for shift in args.shifts}
     names = list(next(iter(runs.values())))
     result: dict[str, Any] = {
-        "command": " ".join(["python", "eval/quality/seeds.py", *sys.argv[1:]]),
-        "commit": commit(),
-        "machine": machine(),
-        "versions": versions(),
         "recipe": args.recipe.name,
         "metric": args.metric,
         "runs": runs,
@@ -48,9 +40,7 @@ def main() -> None:
     for name in names:
         each = "  ".join(f"{run[name]:.4f}" for run in runs.values())
         print(f"{name:10} mean {result['mean'][name]:.4f}  sd {result['spread'][name]:.4f}   {each}")
-    out = Path(__file__).parent / "results"
-    out.mkdir(exist_ok=True)
-    (out / "seeds.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    save("eval.quality.seeds", "seeds", result)
 
 
 def shifted(recipe: Recipe, shift: int) -> Recipe:
@@ -68,15 +58,6 @@ def scores(recipe: Recipe, store: Path, metric: str) -> dict[str, float]:
         result = embedkit.run(recipe, store=store, out=Path(folder) / "run")
         found = json.loads((result.out / "scores.json").read_text(encoding="utf-8"))
     return {name: next(iter(tasks.values()))[metric] for name, tasks in found.items()}
-
-
-def commit() -> str:
-    """The repository's commit, with a plus where files differ from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""What every study and benchmark writes: its figures, with the command, machine, versions and commit that made them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embedkit.machine import machine, versions
+
+ROOT = Path(__file__).parents[1]
+
+
+def save(script: str, name: str, figures: Mapping[str, Any]) -> Path:
+    """Write `figures` to results/<name>.json beside the script, given as a module's name."""
+    folder = ROOT.joinpath(*script.split(".")[:-1], "results")
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
+    facts = {
+        "command": " ".join(["python", "-m", script, *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    path.write_text(json.dumps(facts | dict(figures), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def commit() -> str:
+    """The repository's commit, with a plus where files differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")

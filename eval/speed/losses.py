@@ -1,0 +1,257 @@
+"""InfoNCE beside sentence-transformers: time and peak memory of the loss alone, and of a whole training step.
+
+    python -m eval.speed.losses [--device cpu] [--batches 1024 4096 8192 16384] [--dims 384 1024] [--rounds 5]
+
+The loss alone: forward and backward on given embeddings, one positive a query, temperature 0.05, against
+MultipleNegativesRankingLoss and CachedMultipleNegativesRankingLoss at several mini-batch sizes, all with dot products
+of unit vectors, which is their fastest setting. Runs are interleaved, times are medians; memory is of a process of its
+own, over that of the inputs. Gradients are compared with those of the plain loss in float64 (or, where that does not
+fit, of the cached one in float32). Writes results/losses-<device>.json.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
+from sentence_transformers.util import dot_score
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from embedkit.losses import Batch, InfoNCE, Ragged
+from embedkit.training.objective import tile_rows
+from eval.recording import save
+from eval.speed.measuring import interleaved, peak, peak_apart, product_rate
+
+SCRIPT = "eval.speed.losses"
+MINI_BATCHES = {"cpu": (32, 256, 512, 1024, 2048), "cuda": (32, 256, 1024, 4096, 8192)}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    args = _arguments()
+    if args.peak_of:
+        sys.stdout.write(f"{_peak(args.peak_of, args.batches[0], args.dims[0], args.dtypes[0], args.device)}\n")
+        return
+    alone = [_alone(batch, dims, dtype, args) for dtype in args.dtypes for dims in args.dims for batch in args.batches]
+    step = _step(args) if args.step_batch else None
+    path = save(SCRIPT, f"losses-{args.device}", {"rounds": args.rounds, "loss_alone": alone, "training_step": step})
+    Console().print(f"written to {path.name}")
+
+
+def _arguments() -> argparse.Namespace:
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if cuda else "cpu")
+    parser.add_argument("--batches", type=int, nargs="+")
+    parser.add_argument("--dims", type=int, nargs="+", default=[384, 1024])
+    parser.add_argument("--dtypes", choices=list(DTYPES), nargs="+")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory-limit", type=float, default=0.6, help="share of memory that a variant may need")
+    parser.add_argument("--step-batch", type=int, help="queries of the training step; 0 leaves it out")
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    on_gpu = args.device == "cuda"
+    args.batches = args.batches or ([1024, 8192, 32768, 65536] if on_gpu else [1024, 4096, 8192, 16384])
+    args.dtypes = args.dtypes or (["float32", "bfloat16"] if on_gpu else ["float32"])
+    args.step_batch = (8192 if on_gpu else 256) if args.step_batch is None else args.step_batch
+    return args
+
+
+def embeddings(batch: int, dims: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
+    """(batch, dims) unit queries, and documents with a cosine of about 0.5 to them: a loss of about 0.5 at 8k."""
+    generator = torch.Generator().manual_seed(0)
+    queries = normalize(torch.randn(batch, dims, generator=generator), dim=1)
+    documents = normalize(queries + 3**0.5 * normalize(torch.randn(batch, dims, generator=generator), dim=1), dim=1)
+    return tuple(part.to(device, dtype).requires_grad_() for part in (queries, documents))  # type: ignore[return-value]
+
+
+def variants(batch: int, device: str) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Name -> forward and backward of one way to compute the loss, gradients left on the embeddings."""
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"embedkit": _ours(tile_rows(batch, batch))}
+    ways["embedkit whole"] = _ours(None)
+    ways["plain"] = _plain
+    for size in MINI_BATCHES[device]:
+        if size < batch:
+            ways[f"cached {size}"] = _cached(size)
+    return ways
+
+
+def _ours(tile: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+    def run(queries: Tensor, documents: Tensor) -> Tensor:
+        numbers = torch.arange(len(queries) + 1, device=queries.device)
+        none = Ragged(torch.zeros_like(numbers), numbers[:0])
+        one = Ragged(numbers, numbers[:-1])
+        batch = Batch(queries, documents, numbers[:-1], numbers[:-1], one, none, _no_pairs(queries), _no_pairs(queries))
+        value = InfoNCE()(batch.changed(tile=tile))
+        value.backward()
+        return value.detach()
+
+    return run
+
+
+def _no_pairs(like: Tensor) -> Tensor:
+    return torch.empty(0, 2, dtype=torch.int64, device=like.device)
+
+
+def _plain(queries: Tensor, documents: Tensor) -> Tensor:
+    loss = MultipleNegativesRankingLoss(None, similarity_fct=dot_score)
+    value: Tensor = loss.compute_loss_from_embeddings([queries, documents], None)
+    value.backward()
+    return value.detach()
+
+
+def _cached(size: int) -> Callable[[Tensor, Tensor], Tensor]:
+    loss = CachedMultipleNegativesRankingLoss(
+        nn.Sequential(nn.Identity()), similarity_fct=dot_score, mini_batch_size=size
+    )
+
+    def run(queries: Tensor, documents: Tensor) -> Tensor:
+        value: Tensor = loss.calculate_loss([[queries], [documents]], with_backward=True)
+        return value
+
+    return run
+
+
+def _alone(batch: int, dims: int, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
+    queries, documents = embeddings(batch, dims, DTYPES[dtype], args.device)
+    ways = variants(batch, args.device)
+    quadratic = 4 * batch * batch * queries.element_size()
+    if quadratic > args.memory_limit * _memory(args.device):
+        del ways["plain"], ways["embedkit whole"]
+    peaks = {
+        name: peak_apart(
+            SCRIPT,
+            [
+                "--peak-of",
+                name,
+                "--batches",
+                str(batch),
+                "--dims",
+                str(dims),
+                "--dtypes",
+                dtype,
+                "--device",
+                args.device,
+            ],
+        )
+        for name in ways
+    }
+    errors = _errors(ways, queries, documents)
+
+    def fresh(way: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
+        def run() -> None:
+            queries.grad = documents.grad = None
+            way(queries, documents)
+
+        return run
+
+    seconds = interleaved({n: fresh(way) for n, way in ways.items()}, rounds=args.rounds, device=args.device)
+    rate = product_rate(min(batch, 2048), batch, dims, dtype=DTYPES[dtype], device=args.device)
+    limit = 3 * 2.0 * batch * batch * dims / rate
+    result = {
+        "batch": batch,
+        "dims": dims,
+        "dtype": dtype,
+        "seconds": seconds,
+        "peak_bytes": peaks,
+        "relative_gradient_error": errors,
+        "arithmetic_limit_seconds": limit,
+        **_ratios(seconds, peaks, limit),
+    }
+    _show(result)
+    return result
+
+
+def _ratios(seconds: dict[str, float], peaks: dict[str, int], limit: float) -> dict[str, Any]:
+    peers = [name for name in seconds if not name.startswith("embedkit")]
+    best = min(peers, key=lambda name: seconds[name])
+    lightest = min(peers, key=lambda name: peaks[name])
+    return {
+        "best_peer": best,
+        "time_to_best_peer": seconds["embedkit"] / seconds[best],
+        "time_to_cached_32": seconds["embedkit"] / seconds["cached 32"],
+        "time_to_limit": seconds["embedkit"] / limit,
+        "memory_to_plain": peaks["embedkit"] / peaks["plain"] if "plain" in peaks else None,
+        "memory_to_lightest_peer": peaks["embedkit"] / peaks[lightest],
+    }
+
+
+def _errors(
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]], queries: Tensor, documents: Tensor
+) -> dict[str, float]:
+    """Of each way: ‖gradient − exact‖ / ‖exact‖ over both sides."""
+    exact = _gradient(ways.get("plain", ways["cached 32"]), queries.detach().double(), documents.detach().double())
+    return {
+        name: float((_gradient(way, queries, documents).double() - exact).norm() / exact.norm())
+        for name, way in ways.items()
+    }
+
+
+def _gradient(way: Callable[[Tensor, Tensor], Tensor], queries: Tensor, documents: Tensor) -> Tensor:
+    sides = [side.detach().requires_grad_() for side in (queries, documents)]
+    way(*sides)
+    return torch.cat([side.grad for side in sides if side.grad is not None])
+
+
+def _peak(name: str, batch: int, dims: int, dtype: str, device: str) -> int:
+    way = variants(batch, device)[name]
+    way(*embeddings(64, dims, DTYPES[dtype], device))  # libraries load and threads start outside the measurement
+    queries, documents = embeddings(batch, dims, DTYPES[dtype], device)
+    return peak(lambda: way(queries, documents), device=device)
+
+
+def _memory(device: str) -> int:
+    import psutil
+
+    return torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().total
+
+
+def _step(args: argparse.Namespace) -> dict[str, Any]:
+    """A training step of a model of MiniLM's size on texts of 32 tokens: forward, loss, backward."""
+    from eval.speed.step import step_ways
+
+    ways = step_ways(args.step_batch, args.device)
+    seconds = interleaved(ways, rounds=args.rounds, device=args.device)
+    peers = {name: time for name, time in seconds.items() if not name.startswith("embedkit")}
+    result = {
+        "batch": args.step_batch,
+        "seconds": seconds,
+        "time_to_best_peer": seconds["embedkit"] / min(peers.values()),
+    }
+    table = Table(title=f"training step, {args.step_batch} pairs of 32 tokens")
+    table.add_column("variant")
+    table.add_column("s", justify="right")
+    for name, time in seconds.items():
+        table.add_row(name, f"{time:.2f}")
+    Console().print(table)
+    return result
+
+
+def _show(result: dict[str, Any]) -> None:
+    table = Table(title=f"batch {result['batch']}, {result['dims']} dimensions, {result['dtype']}")
+    for name in ("variant", "s", "of limit", "peak MB", "gradient error"):
+        table.add_column(name, justify="left" if name == "variant" else "right")
+    for name, seconds in result["seconds"].items():
+        megabytes = result["peak_bytes"][name] / 1e6
+        error = result["relative_gradient_error"][name]
+        limit = seconds / result["arithmetic_limit_seconds"]
+        table.add_row(name, f"{seconds:.3f}", f"{limit:.2f}x", f"{megabytes:.0f}", f"{error:.1e}")
+    Console().print(table)
+    memory = result["memory_to_plain"]
+    Console().print(
+        f"embedkit: {result['time_to_best_peer']:.2f}x the time of {result['best_peer']}"
+        + (f", {memory:.2f}x the memory of plain" if memory else "")
+    )
+
+
+if __name__ == "__main__":
+    main()
