@@ -186,14 +186,15 @@ def _message(error: ErrorDetails, raw: Any, where: Sequence[str | int]) -> str:
 
 
 def _fields_beside(raw: Any, where: Sequence[str | int]) -> list[str]:
-    """Field names of the mapping that holds the unknown key at `where`, looked up by its `kind`."""
+    """Field names of the mapping that holds the unknown key at `where`, looked up by its `kind` or `name`."""
     spot = raw
     for part in where[:-1]:
         spot = spot[part]
-    definitions = schema()["$defs"].values()
-    kind = spot.get("kind") if isinstance(spot, dict) else None
-    for definition in definitions:
+    if not isinstance(spot, dict):
+        return []
+    for definition in schema()["$defs"].values():
         properties = definition.get("properties", {})
-        if kind is not None and properties.get("kind", {}).get("const") == kind:
+        tag = next((name for name in ("kind", "name") if "const" in properties.get(name, {})), None)
+        if tag is not None and tag in spot and properties[tag]["const"] == spot[tag]:
             return sorted(properties)
     return []

@@ -100,9 +100,9 @@ def in_order(dataset: Dataset, batch_size: int, **_: Any) -> DefaultBatchSampler
     return DefaultBatchSampler(SequentialSampler(dataset), batch_size=batch_size, drop_last=False)
 
 
-def text_columns(columns: Mapping[str, Sequence[str]]) -> Dataset:
-    """A data set of texts, for the collator of sentence-transformers."""
-    return Dataset.from_dict({name: list(texts) for name, texts in columns.items()})
+def text_columns(columns: Mapping[str, Any]) -> Dataset:
+    """A data set of texts and perhaps labels, for the collator of sentence-transformers."""
+    return Dataset.from_dict(dict(columns))
 
 
 def _arguments(
