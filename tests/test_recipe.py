@@ -77,7 +77,7 @@ def test_a_good_recipe_loads_with_paths_relative_to_it(folder):
         ("name: good", "nam: good", "r.yaml:1: nam: unknown key; a recipe has ['name', 'stages']; did you mean 'name'?"),
         ("  warm:", "  w arm:", "r.yaml:5: stages.w arm: a stage's name is letters"),
         ("steps: 3", "steps: 3\n    steps: 4", "r.yaml:9: stages.warm.steps: this key stands twice (lines 9 and 10)"),
-        ("kind: infonce, temperature: 0.02", "kind: soft_label_infonce", "r.yaml:8: stages.warm.pairs: loss soft_label_infonce needs teacher scores, but 'rows' is no `teach` stage"),
+        ("kind: infonce, temperature: 0.02", "kind: soft_label_infonce", "r.yaml:8: stages.warm.pairs: loss soft_label_infonce needs target scores, but 'rows' has none; a `teach` stage makes them"),
         ("name: good", "name: 2024-99-99", "r.yaml: not YAML: month must be in"),
         ("name: good", "name: \"\\x01\x01\"", "r.yaml: not YAML"),
         ("{kind: infonce, temperature: 0.02}", "&l {kind: infonce, x: [*l]}", "r.yaml:10: stages.warm.loss.x.0: this alias contains itself"),

@@ -1,19 +1,23 @@
 """From the number of a step to the tensors of its batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from embedkit.losses import Ragged
+from embedkit.losses.base import Need
 from embedkit.retrieval.identity import read_config
+from embedkit.training.assembly import Structure
 from embedkit.training.examples import Examples
-from embedkit.training.objective import Structure
-from embedkit.training.samplers import Batches, Draw
+from embedkit.training.guides import GuideVectors
+from embedkit.training.samplers import Batches, Draw, Turns
+
+NO_CLASS: Final = -1
 
 
 class Prompts(NamedTuple):
@@ -46,16 +50,40 @@ class TextBatch:
     ids: dict[str, Any]  # what to tell a user who looks for a bad row
 
 
-@dataclass
-class Collator:
-    """Gives the trainer the batch of a step: tokenised distinct queries and documents, with the model's prompts."""
+@dataclass(frozen=True)
+class Feed:
+    """Where batches come from, and what goes with them."""
 
     examples: Examples
     batches: Batches
     picks: Picks
+    needs: Set[Need] = frozenset()  # the loss's
+    guide: GuideVectors | None = None
+
+    def texts(self, step: int) -> TextBatch:
+        """The batch of a step of its own."""
+        return text_batch(
+            self.examples,
+            self.batches[step],
+            self.picks,
+            seed=self.batches.seed,
+            needs=self.needs,
+            guide=self.guide,
+        )
+
+
+@dataclass
+class Collator:
+    """Gives the trainer the batch of a step: tokenised distinct queries and documents, with the model's prompts.
+
+    A batch is of one of the `feeds`, the one whose turn it is.
+    """
+
+    feeds: Sequence[Feed]
+    turns: Turns
     preprocess: Callable[..., Mapping[str, Any]]  # the model's
     prompts: Prompts
-    targets: bool = False
+    seed: int  # of what losses draw
     valid_label_columns: list[str] = field(default_factory=list)  # asked for by the trainer
 
     def __call__(self, features: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -71,7 +99,16 @@ class Collator:
 
     def texts(self, step: int) -> TextBatch:
         """The batch of a step before tokenisation."""
-        return text_batch(self.examples, self.batches[step], self.picks, seed=self.batches.seed, targets=self.targets)
+        source, place = self.turns[step]
+        batch = self.feeds[source].texts(place)
+        batch.structure["source"] = torch.tensor(source)
+        batch.structure["seed"] = torch.tensor(mixed(self.seed, step))
+        return batch
+
+
+def mixed(*numbers: int) -> int:
+    """A number below 2⁶³ that tells these numbers, in this order, from others."""
+    return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def prompts_of(folder: Path) -> Prompts:
@@ -81,12 +118,18 @@ def prompts_of(folder: Path) -> Prompts:
 
 
 def text_batch(
-    examples: Examples, draws: Sequence[Draw], picks: Picks, *, seed: int, targets: bool = False
+    examples: Examples,
+    draws: Sequence[Draw],
+    picks: Picks,
+    *,
+    seed: int,
+    needs: Set[Need] = frozenset(),
+    guide: GuideVectors | None = None,
 ) -> TextBatch:
     """The batch of these rows. Every distinct document is there once, whoever uses it."""
     columns: dict[int, int] = {}
-    positives, negatives, scores, queries, known = [], [], [], [], []
-    for i, draw in enumerate(draws):
+    positives, negatives, scores, queries = [], [], [], []
+    for draw in draws:
         row = examples.rows[draw.row]
         shown = _turn(len(row.positives), picks.positives, draw, seed, vary=True)
         against = _turn(len(row.negatives), picks.negatives, draw, seed, vary=picks.vary_negatives)
@@ -94,13 +137,21 @@ def text_batch(
         positives.append([columns.setdefault(row.positives[j], len(columns)) for j in shown])
         negatives.append([columns.setdefault(row.negatives[j], len(columns)) for j in against])
         scores += [row.positive_targets[j] for j in shown] + [row.negative_targets[j] for j in against]
-        known += [(i, document) for document in sorted(examples.known[row.query])]
-    structure = _structure(queries, list(columns), positives, negatives, known)
-    if targets:
+    documents = list(columns)
+    own = [{documents[c] for c in (*p, *n)} for p, n in zip(positives, negatives, strict=True)]
+    structure = _structure(queries, documents, positives, negatives, examples)
+    if "targets" in needs:
         structure["targets"] = torch.tensor(scores, dtype=torch.float32)
+        structure["taught_pairs"], structure["taught_scores"] = _taught(queries, own, examples)
+    if "classes" in needs:
+        structure["query_classes"] = _ids([examples.query_classes.get(query, NO_CLASS) for query in queries])
+        structure["doc_classes"] = _ids([examples.document_classes.get(d, NO_CLASS) for d in documents])
+    if guide is not None:
+        structure["guide_queries"] = guide.queries.of(queries)
+        structure["guide_documents"] = guide.documents.of(documents)
     return TextBatch(
         [examples.queries[i] for i in queries],
-        [examples.documents[i] for i in columns],
+        [examples.documents[i] for i in documents],
         structure,
         {"query_ids": [examples.rows[draw.row].query_id for draw in draws]},
     )
@@ -111,18 +162,34 @@ def _structure(
     documents: list[int],
     positives: list[list[int]],
     negatives: list[list[int]],
-    known: list[tuple[int, int]],
+    examples: Examples,
 ) -> Structure:
     wanted, unwanted = Ragged.of(positives), Ragged.of(negatives)
-    return Structure(
+    structure = Structure(
         query_ids=_ids(queries),
         doc_ids=_ids(documents),
         positive_offsets=wanted.offsets,
         positive_columns=wanted.values,
         negative_offsets=unwanted.offsets,
         negative_columns=unwanted.values,
-        known=torch.tensor(known, dtype=torch.int64).reshape(-1, 2),
+        known=_pairs([examples.known[query] for query in queries]),
     )
+    if examples.suspects:
+        structure["suspects"] = _pairs([examples.suspects.get(query, frozenset()) for query in queries])
+    return structure
+
+
+def _taught(queries: list[int], own: list[set[int]], examples: Examples) -> tuple[Tensor, Tensor]:
+    """Pairs of a row and a document outside its own list that has a target, and their targets."""
+    given = [examples.taught.get(query, {}) for query in queries]
+    pairs = _pairs([targets.keys() - mine for targets, mine in zip(given, own, strict=True)])
+    scores = [given[row][document] for row, document in pairs.tolist()]
+    return pairs, torch.tensor(scores, dtype=torch.float32)
+
+
+def _pairs(documents: Sequence[Set[int]]) -> Tensor:
+    """(K, 2) row and document, rows and documents ascending."""
+    return _ids([n for row, some in enumerate(documents) for d in sorted(some) for n in (row, d)]).reshape(-1, 2)
 
 
 def _ids(numbers: list[int]) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from embedkit.core.errors import DataError
 from embedkit.core.records import Pair, Pairs
@@ -31,36 +31,95 @@ class Examples:
     rows: Sequence[Row]
     known: Sequence[frozenset[int]]  # by query: documents relevant to it, its positives included
     skipped: Mapping[str, int]  # why a row or negative was left out -> how many
+    suspects: Mapping[int, frozenset[int]] = field(default_factory=dict)  # by query: documents that may be relevant
+    taught: Mapping[int, Mapping[int, float]] = field(default_factory=dict)  # by query: targets from all of its rows
+    query_classes: Mapping[int, int] = field(default_factory=dict)  # of texts that have one
+    document_classes: Mapping[int, int] = field(default_factory=dict)
 
 
 def examples_of(pairs: Pairs, *, needs: Set[Need] = frozenset()) -> Examples:
     """The rows of `pairs` that a loss with these `needs` can be trained on.
 
-    Negatives that are known to be relevant under another id or text are dropped. A `DataError` if an id has no text
-    or no row is left.
+    Negatives that are known or suspected to be relevant under another id or text are dropped. A `DataError` if an id
+    has no text, no row is left, or classes are needed and no query has one.
     """
     queries, query_of = _numbers(pairs.query_texts())
     documents, document_of = _numbers(pairs.document_texts())
-    known: dict[int, set[int]] = defaultdict(set)
-    for pair in pairs.rows:
-        relevant = (*pair.positives, *pair.known)
-        known[_lookup(query_of, pair.query_id, "query")].update(_lookup(document_of, d, "document") for d in relevant)
+    known, suspects = _relevant(pairs, query_of, document_of)
     skipped: Counter[str] = Counter()
+    taught: dict[int, dict[int, float]] = defaultdict(dict)
     rows = []
     for pair in pairs.rows:
         query = query_of[pair.query_id]
         if reason := _unusable(pair, queries[query], needs):
             skipped[reason] += 1
-        else:
-            row = _row(pair, query, document_of, known[query])
-            skipped["negatives known to be relevant"] += len(set(pair.negatives)) - len(row.negatives)
-            rows.append(row)
+            continue
+        negatives = {_lookup(document_of, d, "document") for d in pair.negatives}
+        skipped["negatives known to be relevant"] += len(negatives & known[query])
+        skipped["negatives that may be relevant"] += len(negatives & suspects[query])
+        rows.append(_row(pair, query, document_of, known[query] | suspects[query]))
+        if "targets" in needs:
+            taught[query] = _targets(pair, document_of) | taught[query]
     if not rows:
         found = ", ".join(f"{n} {why}" for why, n in sorted(skipped.items())) or "it is empty"
         raise DataError(f"pairs: none of {len(pairs.rows)} rows can be trained on: {found}")
+    of_queries, of_documents = _classes(pairs, query_of, document_of, known) if "classes" in needs else ({}, {})
     return Examples(
-        queries, documents, rows, [frozenset(known[i]) for i in range(len(queries))], dict(sorted((+skipped).items()))
+        queries=queries,
+        documents=documents,
+        rows=rows,
+        known=[frozenset(known[i]) for i in range(len(queries))],
+        skipped=dict(sorted((+skipped).items())),
+        suspects={query: frozenset(some) for query, some in suspects.items() if some},
+        taught=dict(taught),
+        query_classes=of_queries,
+        document_classes=of_documents,
     )
+
+
+def _relevant(
+    pairs: Pairs, query_of: Mapping[str, int], document_of: Mapping[str, int]
+) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
+    """By query: the documents known to be relevant to its text, and those that may be."""
+    known: dict[int, set[int]] = defaultdict(set)
+    suspects: dict[int, set[int]] = defaultdict(set)
+    for pair in pairs.rows:
+        query = _lookup(query_of, pair.query_id, "query")
+        known[query].update(_lookup(document_of, d, "document") for d in (*pair.positives, *pair.known))
+        suspects[query].update(_lookup(document_of, d, "document") for d in pair.suspects)
+    for query, some in suspects.items():
+        some -= known[query]
+    return known, suspects
+
+
+def _targets(pair: Pair, document_of: Mapping[str, int]) -> dict[int, float]:
+    documents = [document_of[d] for d in (*pair.positives, *pair.negatives)]
+    return _distinct(documents, (*pair.positive_targets, *pair.negative_targets))
+
+
+def _classes(
+    pairs: Pairs, query_of: Mapping[str, int], document_of: Mapping[str, int], known: Mapping[int, set[int]]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """By query and by document: its class, where it has one. A document without one is of its query's.
+
+    Of texts with several classes, and of documents relevant to queries of several, the first counts.
+    """
+    numbers: dict[str, int] = {}
+    queries: dict[int, int] = {}
+    documents: dict[int, int] = {}
+    for table, of, result in ((pairs.queries, query_of, queries), (pairs.corpus, document_of, documents)):
+        for name, label in zip(table.ids, table.classes, strict=False):
+            if label:
+                result.setdefault(of[name], numbers.setdefault(label, len(numbers)))
+    for query in sorted(queries):
+        for document in sorted(known.get(query, ())):
+            documents.setdefault(document, queries[query])
+    if not any(query_of[pair.query_id] in queries for pair in pairs.rows):
+        raise DataError(
+            "pairs: no query has a class, which this loss needs; the `data` stage reads classes from the column its "
+            "source names (class_field, or columns.query_class)"
+        )
+    return queries, documents
 
 
 def _numbers(texts: Mapping[str, str]) -> tuple[list[str], dict[str, int]]:
@@ -95,10 +154,10 @@ def _is_number(score: float | None) -> bool:
     return score is not None and math.isfinite(score)
 
 
-def _row(pair: Pair, query: int, document_of: Mapping[str, int], known: set[int]) -> Row:
+def _row(pair: Pair, query: int, document_of: Mapping[str, int], relevant: Set[int]) -> Row:
     positives = _distinct((_lookup(document_of, d, "document") for d in pair.positives), pair.positive_targets)
     candidates = _distinct((_lookup(document_of, d, "document") for d in pair.negatives), pair.negative_targets)
-    negatives = {d: target for d, target in candidates.items() if d not in known}
+    negatives = {d: target for d, target in candidates.items() if d not in relevant}
     return Row(
         pair.query_id, query, tuple(positives), tuple(negatives), tuple(positives.values()), tuple(negatives.values())
     )

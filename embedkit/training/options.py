@@ -38,9 +38,9 @@ class Training(Stage, abc.ABC):
             raise ValueError("has both steps and epochs; give one of them")
         return self
 
-    def steps_of(self, rows: int) -> int:
-        """How many steps training on `rows` rows takes."""
-        return self.steps or max(1, math.floor((self.epochs or 1.0) * rows / self.batch_size))
+    def steps_of(self, rows: int, share: float = 1.0) -> int:
+        """How many steps training on `rows` rows takes, of which this share is spent on them."""
+        return self.steps or max(1, math.floor((self.epochs or 1.0) * rows / self.batch_size / share))
 
     def warmup_steps(self, steps: int) -> int:
         """Steps in which the learning rate rises."""
@@ -51,11 +51,20 @@ class Training(Stage, abc.ABC):
         return self.checkpoint_every or min(500, math.ceil(steps / 4))
 
     def forecast(
-        self, inputs: Mapping[str, Size], *, documents_per_query: float, chunk_size: int | None = None
+        self,
+        inputs: Mapping[str, Size],
+        *,
+        documents_per_query: float,
+        chunk_size: int | None = None,
+        of: str | None = None,
+        steps: int | None = None,
     ) -> Estimate:
-        """What training takes: three forward passes' worth of arithmetic a step, four where chunks are run again."""
-        model, pairs = inputs[self.model], inputs[self.pairs]
-        steps = self.steps_of(pairs.pairs)
+        """What training takes: three forward passes' worth of arithmetic a step, four where chunks are run again.
+
+        `of` names other pairs than `pairs`, `steps` is how many steps they get.
+        """
+        model, pairs = inputs[self.model], inputs[of or self.pairs]
+        steps = self.steps_of(pairs.pairs) if steps is None else steps
         limit = model.max_tokens or math.inf
         documents = self.batch_size * documents_per_query
         tokens = self.batch_size * min(pairs.query_tokens, limit) + documents * min(pairs.document_tokens, limit)

@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
 from embedkit.retrieval.identity import CONFIG, read_config
-from embedkit.training.collator import Collator, Picks, Prompts, prompts_of, text_batch
-from embedkit.training.samplers import Batches, Draw
+from embedkit.training.collator import Collator, Feed, Picks, Prompts, mixed, prompts_of, text_batch
+from embedkit.training.guides import guide_vectors
+from embedkit.training.samplers import Batches, Draw, Turns
 from tests.training.examples import examples
 
 DATA = examples([(0, [0], [3, 4, 5]), (1, [1, 2], [0, 3]), (2, [6], [])], extra=[(2, 4)])
@@ -32,7 +34,7 @@ def test_every_document_is_there_once_and_the_lists_point_to_it():
 
 
 def test_targets_follow_the_documents_that_are_shown():
-    batch = text_batch(DATA, DRAWS, Picks(positives=None, negatives=2), seed=0, targets=True)
+    batch = text_batch(DATA, DRAWS, Picks(positives=None, negatives=2), seed=0, needs={"targets"})
     assert batch.structure["targets"].tolist() == [0.5, 3.25, 4.25, 1.5, 2.5, 0.25, 3.25, 6.5]
 
 
@@ -81,8 +83,8 @@ def test_prompts_reach_the_tokeniser_and_the_trainer_finds_two_columns():
         seen.append((task, prompt, texts))
         return {"input_ids": torch.zeros(len(texts), 1), "attention_mask": torch.ones(len(texts), 1)}
 
-    batches = Batches(DATA, batch_size=2, steps=2, seed=0)
-    collator = Collator(DATA, batches, Picks(), preprocess, Prompts("q: ", "d: "))
+    feed = Feed(DATA, Batches(DATA, batch_size=2, steps=2, seed=0), Picks())
+    collator = Collator([feed], Turns([1], steps=2, seed=0), preprocess, Prompts("q: ", "d: "), seed=0)
     inputs = collator([{"step": 1}])
     assert [(task, prompt) for task, prompt, _ in seen] == [("query", "q: "), ("document", "d: ")]
     assert seen[0][2] == collator.texts(1).queries
@@ -93,3 +95,65 @@ def test_prompts_reach_the_tokeniser_and_the_trainer_finds_two_columns():
         "document_attention_mask",
         "label",
     ]
+
+
+def test_suspects_and_taught_pairs_go_with_their_rows():
+    data = replace(DATA, suspects={1: frozenset({6, 5})}, taught={0: {0: 0.5, 3: 3.25, 5: 0.1, 4: 0.2}, 2: {6: 1.0}})
+    structure = text_batch(data, DRAWS[:2], Picks(negatives=1), seed=0, needs={"targets"}).structure
+    assert structure["suspects"].tolist() == [[1, 5], [1, 6]]
+    assert structure["taught_pairs"].tolist() == [[0, 4], [0, 5]]  # not of what the list itself shows
+    assert structure["taught_scores"].tolist() == pytest.approx([0.2, 0.1])
+    empty = text_batch(data, DRAWS[2:], Picks(), seed=0, needs={"targets"}).structure
+    assert [empty[name].shape for name in ("suspects", "taught_pairs", "taught_scores")] == [(0, 2), (0, 2), (0,)]
+
+
+def test_parts_that_nothing_needs_are_not_there():
+    structure = text_batch(replace(DATA, taught={0: {4: 0.2}}), DRAWS, Picks(), seed=0).structure
+    assert not {"targets", "taught_pairs", "suspects", "query_classes", "guide_queries"} & structure.keys()
+
+
+def test_classes_go_with_their_texts():
+    data = replace(DATA, query_classes={0: 2, 2: 0}, document_classes={0: 2, 6: 1})
+    structure = text_batch(data, DRAWS, Picks(negatives=1), seed=0, needs={"classes"}).structure
+    classes = dict(zip(structure["doc_ids"].tolist(), structure["doc_classes"].tolist(), strict=True))
+    assert structure["query_classes"].tolist() == [2, -1, 0]
+    assert {d: c for d, c in classes.items() if c >= 0} == {0: 2, 6: 1}
+
+
+def test_guide_vectors_are_those_of_the_shown_texts(tiny_model, context):
+    from embedkit.retrieval.encoder import open_encoder
+
+    data = examples([(1, [4], [2]), (2, [0], [3])])
+    encoder = open_encoder(tiny_model, context)
+    guide = guide_vectors(encoder, data)
+    assert len(guide.queries.vectors) == 2  # query 0 and document 1 are in no row
+    assert len(guide.documents.vectors) == 4
+    batch = text_batch(data, [Draw(1, 0), Draw(0, 0)], Picks(), seed=0, guide=guide)
+    expected = encoder.queries(batch.queries), encoder.documents(batch.documents)
+    for name, vectors in zip(("guide_queries", "guide_documents"), expected, strict=True):
+        torch.testing.assert_close(batch.structure[name], torch.from_numpy(vectors), atol=1e-6, rtol=0)
+        torch.testing.assert_close(batch.structure[name].norm(dim=-1), torch.ones(len(vectors)))
+
+
+def test_each_step_shows_the_source_whose_turn_it_is():
+    other = examples([(i, [i], []) for i in range(6)])
+    feeds = [
+        Feed(DATA, Batches(DATA, batch_size=2, steps=4, seed=1), Picks()),
+        Feed(other, Batches(other, batch_size=3, steps=8, seed=2), Picks(), needs={"targets"}),
+    ]
+    turns = Turns([1, 2], steps=12, seed=5)
+    collator = Collator(feeds, turns, None, Prompts(None, None), seed=5)
+    seen = [collator.texts(step) for step in range(12)]
+    assert [int(batch.structure["source"]) for batch in seen] == [turns[step][0] for step in range(12)]
+    assert ["targets" in batch.structure for batch in seen] == [turns[step][0] == 1 for step in range(12)]
+    for step, (number, place) in enumerate(turns[step] for step in range(12)):
+        assert seen[step].queries == feeds[number].texts(place).queries
+    seeds = [int(batch.structure["seed"]) for batch in seen]
+    assert len(set(seeds)) == 12
+    assert int(collator.texts(7).structure["seed"]) == seeds[7] == mixed(5, 7) >= 0
+
+
+def test_mixed_numbers_differ():
+    made = {mixed(*numbers) for numbers in ((0,), (0, 0), (1,), (1, 0), (0, 1), (1, 0, 0))}
+    assert len(made) == 6
+    assert all(0 <= number < 2**63 for number in made)

@@ -1,0 +1,55 @@
+"""Pairs that training draws batches from, each with a loss of its own."""
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from embedkit.core.errors import Problem
+from embedkit.core.spec import PairsRef, Spec
+from embedkit.core.stage import Stage
+from embedkit.losses import AnyLoss, InfoNCE, Loss
+from embedkit.training.collator import Picks
+
+
+class Source(Spec):
+    """Further pairs of a `train` stage. Every batch is of one source, drawn in proportion to the shares."""
+
+    pairs: PairsRef
+    loss: AnyLoss = InfoNCE()
+    share: PositiveFloat = 1.0  # of the steps; the stage's own pairs have 1
+    positives: PositiveInt | None = 1  # these three as in the stage
+    negatives: NonNegativeInt | None = None
+    vary_negatives: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Source":
+        check_loss(self.loss, negatives=self.negatives)
+        return self
+
+    @property
+    def picks(self) -> Picks:
+        """Which documents a batch shows."""
+        return Picks(self.positives, self.negatives, self.vary_negatives)
+
+    def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
+        """What its loss and its pairs cannot do together."""
+        pairs, loss = stages.get(self.pairs), self.loss
+        if pairs is None:
+            return
+        if "targets" in loss.needs and not pairs.scored:
+            yield Problem(
+                ("pairs",),
+                f"loss {loss.kind} needs target scores, but {self.pairs!r} has none; a `teach` stage makes them",
+            )
+        if "targets" not in loss.needs and pairs.scored and pairs.produces == "dataset":
+            yield Problem(
+                ("pairs",),
+                f"loss {loss.kind} takes every positive for relevant, but those of {self.pairs!r} are any documents "
+                "with a score; take a loss that learns scores, or no score column",
+            )
+
+
+def check_loss(loss: Loss, *, negatives: int | None) -> None:
+    """A `ValueError` where the loss needs negatives and none are shown."""
+    if "negatives" in loss.needs and negatives == 0:
+        raise ValueError(f"loss {loss.kind} compares each query's own documents, so negatives must not be 0")
