@@ -16,7 +16,7 @@ from embedkit.training.distributed import world_size
 
 Features = dict[str, Any]
 Tile = int | Literal["auto"] | None
-UNTILED = 2**24  # scores that a loss holds at once without further ado, see `tile_rows`
+UNTILED = {"cpu": 2**24, "cuda": 2**26}  # scores that a loss holds at once without further ado, see `tile_rows`
 
 
 class Objective(nn.Module):
@@ -60,7 +60,7 @@ class Objective(nn.Module):
         loss = self.losses[place]
         queries, documents = (self._embed(column) for column in columns)
         batch = assemble(queries, documents, structure, unit=self.normalize)
-        tile = tile_rows(len(batch), len(batch.documents)) if self.tile == "auto" else self.tile
+        tile = self._tile(batch) if self.tile == "auto" else self.tile
         value = loss(batch.changed(tile=tile, level=self._level(place, batch)))
         if batch.queries.requires_grad and not value.requires_grad:
             raise DataError(
@@ -69,6 +69,10 @@ class Objective(nn.Module):
             )
         # Processes average their gradients; this makes that the mean over all queries, however many each holds.
         return value * (len(batch) * world_size() / len(batch.queries))
+
+    @staticmethod
+    def _tile(batch: Batch) -> int | None:
+        return tile_rows(len(batch), len(batch.documents), batch.queries.device.type)
 
     def _place(self, structure: Structure) -> int:
         if len(self.losses) == 1:
@@ -105,11 +109,15 @@ class Objective(nn.Module):
         return normalize(rows, dim=-1) if self.normalize else rows
 
 
-def tile_rows(queries: int, documents: int) -> int | None:
-    """How many queries' scores to hold at once: all where they are 2²⁴ or fewer, else 2²³, rounded to 32 queries."""
-    if queries * documents <= UNTILED:
+def tile_rows(queries: int, documents: int, device: str = "cpu") -> int | None:
+    """How many queries' scores to hold at once: all where they are few, else half as many, in multiples of 32 queries.
+
+    Few is 2²⁴ scores (64 MB), or 2²⁶ on a GPU, whose matrix units want larger products.
+    """
+    few = UNTILED.get(device, UNTILED["cpu"])
+    if queries * documents <= few:
         return None
-    return max(1, UNTILED // 2 // documents // 32) * 32
+    return max(1, few // 2 // documents // 32) * 32
 
 
 def _split(features: Features, size: int) -> Iterator[Features]:

@@ -76,7 +76,7 @@ def embeddings(batch: int, dims: int, dtype: torch.dtype, device: str) -> tuple[
 
 def variants(batch: int, device: str) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """Name -> forward and backward of one way to compute the loss, gradients left on the embeddings."""
-    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"embedkit": _ours(tile_rows(batch, batch))}
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"embedkit": _ours(tile_rows(batch, batch, device))}
     ways["embedkit whole"] = _ours(None)
     ways["plain"] = _plain
     for size in MINI_BATCHES[device]:

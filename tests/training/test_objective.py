@@ -181,7 +181,7 @@ def test_the_tile_reaches_the_loss(monkeypatch):
             return batch.positive_scores().mean()
 
     ranks.value_and_gradients(Spy(), QUERIES, tile="auto")
-    monkeypatch.setattr(module, "UNTILED", 32)
+    monkeypatch.setattr(module, "UNTILED", {"cpu": 32})
     ranks.value_and_gradients(Spy(), QUERIES, tile="auto")
     ranks.value_and_gradients(Spy(), QUERIES, tile=3)
     assert seen == [None, 32, 3]
