@@ -6,30 +6,68 @@ from pydantic import Field
 
 from embedkit.losses.base import Loss
 from embedkit.losses.batch import Batch, Guide, Taught
+from embedkit.losses.blocks import negatives
+from embedkit.losses.cacr import CACR
 from embedkit.losses.dcl import DCL, DCLW
 from embedkit.losses.decoupled import DecoupledSoftmax
+from embedkit.losses.guided import Guided
 from embedkit.losses.infonce import InfoNCE
 from embedkit.losses.margin_mse import MarginMSE
+from embedkit.losses.matryoshka import Matryoshka
+from embedkit.losses.mixing import Mixing, MoCHi
+from embedkit.losses.order import PRO, Pearson, RankKL
+from embedkit.losses.progressive import Progressive
 from embedkit.losses.ragged import Ragged
 from embedkit.losses.soft_label import SoftLabelInfoNCE
 from embedkit.losses.soft_top_k import SoftTopK
+from embedkit.losses.unpg import UNPG
 
 AnyLoss = Annotated[
-    InfoNCE | DecoupledSoftmax | SoftTopK | DCL | DCLW | SoftLabelInfoNCE | MarginMSE, Field(discriminator="kind")
+    InfoNCE
+    | DecoupledSoftmax
+    | SoftTopK
+    | DCL
+    | DCLW
+    | SoftLabelInfoNCE
+    | MarginMSE
+    | Pearson
+    | RankKL
+    | PRO
+    | CACR
+    | UNPG
+    | Matryoshka
+    | Mixing
+    | MoCHi
+    | Guided
+    | Progressive,
+    Field(discriminator="kind"),
 ]
+for _wrapper in (Matryoshka, Mixing, MoCHi, Guided, Progressive):
+    _wrapper.model_rebuild()  # they hold any loss, themselves included
 
 __all__ = [
+    "CACR",
     "DCL",
     "DCLW",
+    "PRO",
+    "UNPG",
     "AnyLoss",
     "Batch",
     "DecoupledSoftmax",
     "Guide",
+    "Guided",
     "InfoNCE",
     "Loss",
     "MarginMSE",
+    "Matryoshka",
+    "Mixing",
+    "MoCHi",
+    "Pearson",
+    "Progressive",
     "Ragged",
+    "RankKL",
     "SoftLabelInfoNCE",
     "SoftTopK",
     "Taught",
+    "negatives",
 ]

@@ -15,8 +15,8 @@ class MarginMSE(Loss):
 
         L = 1/B Σ_i mean over p, n of ( (q_i·d_p − q_i·d_n) − (t_ip − t_in) )²
 
-    p runs over the query's positives, n over its own negatives; t are the teacher's scores.
-    Cosines lie in [−1, 1]: bring the teacher's scores to that scale first.
+    p runs over the query's positives, n over its own negatives (without any, the query adds 0); t are the teacher's
+    scores. Cosines lie in [−1, 1]: bring the teacher's scores to that scale first.
     Reference: https://arxiv.org/abs/2010.02666, eq. 7.
     """
 
@@ -31,10 +31,19 @@ class MarginMSE(Loss):
         """See the class."""
         own, targets = batch.own.take(batch.rows), batch.own_targets.take(batch.rows)
         scores = (batch.local_queries[own.rows] * batch.pick(own.values)).sum(-1)  # (n,)
-        errors = Ragged(own.offsets, scores - targets.values.to(scores.dtype))
-        error, present = errors.padded()  # (B, L); the error of a margin is the difference of two
+        error, present = Ragged(own.offsets, scores - targets.values.detach().to(scores.dtype)).padded()  # (B, L)
         number = batch.positives.lengths[batch.rows]
         positive = torch.arange(error.shape[1], device=error.device) < number[:, None]
-        pairs = positive[:, :, None] & (present & ~positive)[:, None, :]  # (B, L, L)
-        squares = (error[:, :, None] - error[:, None, :]).square().masked_fill(~pairs, 0)
-        return (squares.sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)).mean()
+        negative = present & ~positive
+        # the error of a margin is the difference of two errors, whose mean square over all pairs is that of two means
+        (first, first_spread), (second, second_spread) = _moments(error, positive), _moments(error, negative)
+        squares = (first - second).square() + first_spread + second_spread
+        return squares.masked_fill(~negative.any(1), 0).mean()
+
+
+def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) mean and variance of each row where `mask`, 0 where that is nowhere."""
+    count = mask.sum(1).clamp(min=1)
+    mean = values.masked_fill(~mask, 0).sum(1) / count
+    deviations = (values - mean[:, None]).masked_fill(~mask, 0)
+    return mean, deviations.square().sum(1) / count

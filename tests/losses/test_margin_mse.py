@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from embedkit.core.errors import DataError
 from embedkit.losses import Batch, MarginMSE, Ragged
 from tests.losses.batches import POSITIVES, nested, own_scores, ragged_batch
-from tests.oracles import margin_mse_by_hand
+from tests.oracles.margin_mse import margin_mse_by_hand
 
 
 def test_equals_the_formula_in_loops():
@@ -40,6 +41,58 @@ def test_equals_sentence_transformers():
         targets=Ragged.of(targets.tolist(), dtype=torch.float32),
     )
     assert MarginMSE()(batch).item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_worked_number():
+    """Margins 0.3 and 0.5, the teacher's 0.2 and 0.8."""
+    cosines = torch.tensor([0.8, 0.5, 0.3], dtype=torch.float64)
+    batch = Batch(
+        torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+        torch.stack([cosines, (1 - cosines.square()).sqrt()], dim=1),
+        torch.tensor([0]),
+        torch.arange(3),
+        Ragged.of([[0]]),
+        Ragged.of([[1, 2]]),
+        targets=Ragged.of([[0.9, 0.7, 0.1]], dtype=torch.float64),
+    )
+    assert MarginMSE()(batch).item() == pytest.approx((0.1**2 + 0.3**2) / 2, rel=1e-9)
+
+
+def test_a_shift_of_the_teacher_changes_nothing():
+    """In float32 too, where squares of errors of a large mean would drown their differences."""
+    batch = ragged_batch(dtype=torch.float32)
+    shifted = ragged_batch(dtype=torch.float32, targets=Ragged(batch.targets.offsets, batch.targets.values + 100))
+    assert MarginMSE()(shifted).item() == pytest.approx(MarginMSE()(batch).item(), rel=1e-3)
+
+
+def test_a_query_without_negatives_adds_nothing():
+    batch = ragged_batch(negatives=False)
+    batch.queries.requires_grad_()
+    value = MarginMSE()(batch)
+    value.backward()
+    assert value.item() == 0
+    assert (batch.queries.grad == 0).all()
+
+
+def test_long_lists_need_no_matrix_of_pairs():
+    generator = torch.Generator().manual_seed(2)
+    documents = torch.randn(3000, 4, generator=generator)
+    batch = Batch(
+        torch.randn(40, 4, generator=generator),
+        documents,
+        torch.arange(40),
+        torch.arange(3000),
+        Ragged.of([list(range(1500))] * 40),
+        Ragged.of([list(range(1500, 3000))] * 40),
+        targets=Ragged(3000 * torch.arange(41), torch.rand(120_000, generator=generator)),
+    )
+    assert torch.isfinite(MarginMSE()(batch))  # its 40 · 1500 · 1500 pairs would take a third of a GB
+
+
+def test_targets_must_be_there():
+    assert MarginMSE().needs == {"targets", "negatives"}
+    with pytest.raises(DataError, match="no teacher scores"):
+        MarginMSE()(ragged_batch(targets=None))
 
 
 class _Given(torch.nn.Module):
