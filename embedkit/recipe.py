@@ -20,6 +20,7 @@ from embedkit.mining.stage import Mine, Teach
 from embedkit.plan import check
 from embedkit.report.stage import Package, Report
 from embedkit.soups.stage import Soup
+from embedkit.training.peers import NOT_OFFERED
 from embedkit.training.plain import TrainST
 from embedkit.training.stage import Train
 
@@ -176,9 +177,12 @@ def _message(error: ErrorDetails, raw: Any, where: Sequence[str | int]) -> str:
         return "this key is missing"
     if error["type"] == "union_tag_invalid":
         tags = [tag.strip().strip("'") for tag in str(context.get("expected_tags", "")).split(",")]
+        if reason := NOT_OFFERED.get(str(context.get("tag"))):
+            return f"{context.get('tag')} is not offered: {reason}"
         return f"no kind {context.get('tag')!r}{did_you_mean(str(context.get('tag')), tags)}; there are {tags}"
     if error["type"] == "union_tag_not_found":
-        return "needs a key `kind` that says what it is"
+        key = str(context.get("discriminator")).strip("'")
+        return f"needs a key `{key}` that says what it is"
     found = error.get("input")
     shown = "" if isinstance(found, dict | list) else f"found {found!r}; "
     said = error["msg"].removeprefix("Value error, ")

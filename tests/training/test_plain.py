@@ -265,6 +265,11 @@ stages:
     ("lines", "message"),
     [
         ("pairs: data\n    loss: {name: CoSENTLos}", "did you mean 'CoSENTLoss'"),
+        ("pairs: data\n    loss: {scale: 2}", "needs a key `name` that says what it is"),
+        (
+            "pairs: data\n    loss: {name: MultipleNegativesSymmetricRankingLoss}",
+            "is not offered: deprecated: it is MultipleNegativesRankingLoss with directions",
+        ),
         ("pairs: data\n    loss: {name: CoSENTLoss, scal: 2}", "unknown key; did you mean 'scale'"),
         (
             "pairs: data\n    loss: {name: CoSENTLoss}",

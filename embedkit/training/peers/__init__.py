@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NOT_OFFERED", "NOT_SET", "AnyPeer", "Data", "MultipleNegativesRankingLoss", "Peer", "build_peer"]
 
-AnyPeer = Annotated[
-    Inner | AdaptiveLayerLoss | Matryoshka2dLoss | MatryoshkaLoss,
-    Field(discriminator="name"),
-]
-
 _DISTANCE = "no loss: its functions are the values of `distance_metric`"
 _SYMMETRIC = "deprecated: it is {} with directions [query_to_doc, doc_to_query], partition_mode per_direction"
 NOT_OFFERED = {
@@ -49,6 +44,11 @@ NOT_SET = {
     "show_progress_bar": "progress is shown by the run",
 }
 """Arguments that a recipe does not set, and why."""
+
+AnyPeer = Annotated[
+    Inner | AdaptiveLayerLoss | Matryoshka2dLoss | MatryoshkaLoss,
+    Field(discriminator="name"),
+]
 
 
 def build_peer(peer: Peer, model: "SentenceTransformer", open_model: "OpenModel | None" = None) -> "nn.Module":
