@@ -80,7 +80,7 @@ class MoCHi(Wrapper):
     document in it may be relevant to them [R]. The teacher score of a mix of a query's own negatives is mixed like
     itself, with the query as its lowest positive [R]. `detach: false` lets the gradient reach what is mixed. Draws
     depend on the batch's seed and the ids of texts alone.
-    Reference: https://arxiv.org/abs/2010.01028, section 4.
+    Reference: https://arxiv.org/abs/2010.01028.
     """
 
     kind: Literal["mochi"] = "mochi"
