@@ -40,7 +40,8 @@ def methods(lineage: Lineage) -> list[Method]:
 def _losses(node: Node) -> Iterator[Method]:
     if node.kind == "train_st":
         yield Method(f"{loss_name(node.spec)} (sentence-transformers)", (_PEERS,))
-    for kind in _kinds(node.spec.get("loss")):
+    others = [source.get("loss") for source in node.spec.get("sources", [])]
+    for kind in (kind for loss in (node.spec.get("loss"), *others) for kind in _kinds(loss)):
         if kind in _LOSSES:
             yield _LOSSES[kind]
 

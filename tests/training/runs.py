@@ -31,13 +31,15 @@ def run(
     pairs: Path,
     folder: Path,
     emit: Callable[[str, Mapping[str, Any]], None] | None = None,
+    **others: Path,
 ) -> Path:
-    """Run a stage with its work folder and artifact below `folder`; the artifact's folder."""
+    """Run a stage with its work folder and artifact below `folder`; the artifact's folder. `others` are more inputs."""
     out = folder / "out"
     out.mkdir(parents=True)
     (folder / "work").mkdir(exist_ok=True)
     context = Context(work=folder / "work", embeddings=folder / "embeddings")
     inputs = {"model": Artifact("m" * 64, model), "pairs": Artifact("p" * 64, pairs)}
+    inputs |= {name: Artifact(name[0] * 64, path) for name, path in others.items()}
     stage.run(inputs, out, context if emit is None else replace(context, emit=emit))
     return out
 

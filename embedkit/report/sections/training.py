@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from embedkit.report.lineage import Lineage
+from embedkit.report.lineage import Lineage, Node
 from embedkit.report.plots import curve
 from embedkit.report.tables import number
 
@@ -15,7 +15,7 @@ KINDS = ("train", "train_st")
 
 @dataclass(frozen=True)
 class Course:
-    """One training stage."""
+    """One training stage, or one of its sources."""
 
     name: str
     loss: str
@@ -27,13 +27,24 @@ def section(lineage: Lineage) -> list[Course] | None:
     """The training stages that kept a history."""
     courses = []
     for node in lineage.of_kind(*KINDS):
-        points = _points(node.stats.get("history", []))
-        if points:
-            (first, start), (last, end) = points[0], points[-1]
-            caption = f"loss {start:.3f} at step {number(first)}, {end:.3f} at step {number(last)}"
-            about = f"Training loss of {node.name}: {caption}"
-            courses.append(Course(node.name, loss_name(node.spec), curve(points, about=about), caption))
+        history = node.stats.get("history", [])
+        for source, name, spec in _sources(node):
+            points = _points([row for row in history if row.get("source", 0) == source])
+            if points:
+                (first, start), (last, end) = points[0], points[-1]
+                caption = f"loss {start:.3f} at step {number(first)}, {end:.3f} at step {number(last)}"
+                about = f"Training loss of {name}: {caption}"
+                courses.append(Course(name, loss_name(spec), curve(points, about=about), caption))
     return courses or None
+
+
+def _sources(node: Node) -> list[tuple[int, str, Mapping[str, Any]]]:
+    """Number, name and spec of the stage's own pairs and of its further sources."""
+    others = node.spec.get("sources") or []
+    return [
+        (0, node.name, node.spec),
+        *((i, f"{node.name}, source {i}", source) for i, source in enumerate(others, start=1)),
+    ]
 
 
 def loss_name(spec: Mapping[str, Any]) -> str:
