@@ -25,14 +25,16 @@ class DCL(Loss):
 
         L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} ( log Σ_n e^{x_n} − q_i·d_p / τ )
 
-    x_n are the logits, score / τ, of the negatives in `directions`, as in `infonce`; the paper has the negatives of
-    both views, `[query_to_document, query_to_query]`. Not bounded below. Where a query has no negative, its part is 0.
-    `decoupled_softmax` is another loss: there the positive stays in the denominator and the other positives leave it.
+    x_n are the logits, score / τ, of the negatives in `directions`, as in `infonce`; τ is `temperature`. The paper has
+    the negatives of both views, `[query_to_document, query_to_query]`. Not bounded below. Where a query has no
+    negative, its part is 0. `decoupled_softmax` is another loss: there the positive stays in the denominator and the
+    other positives leave it.
     Reference: https://arxiv.org/abs/2110.06848, L_DC.
     """
 
     kind: Literal["dcl"] = "dcl"
     tiled: ClassVar[bool] = True
+    contrasts: ClassVar[bool] = True
     temperature: PositiveFloat = 0.1
     directions: Directions = ("query_to_document",)
 
@@ -49,12 +51,13 @@ class DCLW(Loss):
 
     The mean is over all queries j of the batch and their positives p', taken as in L: over each query's, then over
     queries. So w has mean 1; it is below 0 where a positive is far above the rest. The gradient goes through w too, as
-    in the public code, unless `weight_detach`. For the rest see `dcl`.
+    in the public code, unless `weight_detach`. σ is `sigma`; `temperature` and `directions` are those of `dcl`.
     Reference: https://arxiv.org/abs/2110.06848, L_DCW; for several positives [R].
     """
 
     kind: Literal["dclw"] = "dclw"
     tiled: ClassVar[bool] = True
+    contrasts: ClassVar[bool] = True
     temperature: PositiveFloat = 0.1
     directions: Directions = ("query_to_document",)
     sigma: PositiveFloat = 0.5

@@ -16,15 +16,16 @@ class DecoupledSoftmax(Loss):
 
         L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} − log( e^{x_ip} / (e^{x_ip} + Σ_{n ∈ N_i} e^{x_in}) ),   x_ij = q_i·d_j / τ
 
-    P_i are the positives of query i, N_i the documents that are not relevant to it. `reduction: sum` drops 1/|P_i|: a
-    query counts by its positives. With `mean` this is plain `infonce`. The multi-label softmax (`infonce` with
-    `other_positives: negatives`) has the other positives in the denominator too, and pushes a good positive down once
-    its probability is over 1/|P_i|; here every positive is always pulled up. `dcl` removes the positive itself.
+    P_i are the positives of query i, N_i the documents not relevant to it, τ is `temperature`. `reduction: sum` drops
+    1/|P_i|: a query counts by its positives. With `mean` this is plain `infonce`. The multi-label softmax (`infonce`
+    with `other_positives: negatives`) has the other positives in the denominator too, and pushes a good positive down
+    once its probability is over 1/|P_i|; here every positive is always pulled up. `dcl` removes the positive itself.
     Reference: https://arxiv.org/abs/2310.10636, DecoupledSoftmax.
     """
 
     kind: Literal["decoupled_softmax"] = "decoupled_softmax"
     tiled: ClassVar[bool] = True
+    contrasts: ClassVar[bool] = True
     temperature: PositiveFloat = 0.05
     reduction: Literal["mean", "sum"] = "mean"  # over the positives of a query
 

@@ -20,15 +20,20 @@ from embedkit.losses.ragged import Ragged
 class SoftLabelInfoNCE(Loss):
     """A teacher's grades of a list of documents as the target, with hard InfoNCE as an anchor. [R]
 
-        L = (1 − α) · InfoNCE + α · 1/B Σ_i D(P_i, Q_i),    Q_ij = e^{q_i·d_j / τ} / Σ_k e^{q_i·d_k / τ}
+        L = (1 − α) · InfoNCE + α · 1/B Σ_i D(P_i, Q_i),   Q_ij = e^{q_i·d_j / τ} / Σ_k e^{q_i·d_k / τ}
 
-        `divergence`      D                                         `targets`   P_ij
-        cross_entropy     −Σ_j P_ij log Q_ij                        softmax     e^{t_ij / τ_t} / Σ_k e^{t_ik / τ_t}
-        forward_kl        KL(P‖Q)                                   linear      t_ij / Σ_k t_ik   [R]
-        reverse_kl        KL(Q‖P)
-        symmetric_kl      ½ KL(P‖Q) + ½ KL(Q‖P)                     `normalization` of t over the list, before that
-        js                ½ KL(P‖M) + ½ KL(Q‖M), M = ½ P + ½ Q      min_max     (t − min) / (max − min)
-                                                                    z_score     (t − mean) / standard deviation
+    D is the `divergence` of the student's Q from the `targets` P, made of teacher scores t after their `normalization`
+    over the list:
+
+        cross_entropy    D = −Σ_j P_ij log Q_ij
+        forward_kl       D = KL(P‖Q)
+        reverse_kl       D = KL(Q‖P)
+        symmetric_kl     D = ½ KL(P‖Q) + ½ KL(Q‖P)
+        js               D = ½ KL(P‖M) + ½ KL(Q‖M), M = ½ P + ½ Q
+        softmax          P_ij = e^{t_ij / τ_t} / Σ_k e^{t_ik / τ_t}
+        linear           P_ij = t_ij / Σ_k t_ik   [R]
+        min_max          t = (t − min) / (max − min)
+        z_score          t = (t − mean) / standard deviation
 
     j and k run over the query's list: its own positives and negatives, with their teacher scores t and, with
     `in_batch_targets`, all other documents of the batch that the teacher has scored for it. With `in_batch_negatives`
@@ -69,7 +74,13 @@ class SoftLabelInfoNCE(Loss):
     @property
     def needs(self) -> frozenset[Need]:
         """See `Loss`."""
-        return self.hard.needs | {"targets", "negatives"}
+        more: frozenset[Need] = frozenset({"taught"} if self.in_batch_targets else ())
+        return self.hard.needs | {"targets", "negatives"} | more
+
+    @property
+    def contrasts(self) -> bool:
+        """See `Loss`."""
+        return self.alpha < 1 or self.in_batch_negatives
 
     def compute(self, batch: Batch) -> Tensor:
         """See the class."""

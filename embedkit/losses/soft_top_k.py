@@ -18,15 +18,17 @@ class SoftTopK(Loss):
 
         L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} − log z_ip,   z_ij = σ(α (q_i·d_j / τ + t_i)),   t_i such that Σ_j z_ij = k
 
-    P_i are the positives of query i, j runs over them and its negatives, σ is the logistic function. The gradient is
-    exact, through t as well: ∂ log z_ip / ∂ x_ij = α (1 − z_ip) (1[p = j] − v_j / Σ v), v_j = z_ij (1 − z_ij), x the
-    logits. `k: positives` asks for as many documents as the query has positives. Where there are no more than k
-    documents, k is one less than there are; where none is a negative, the query's part is 0, the limit.
+    P_i are the positives of query i, j runs over them and its negatives, σ is the logistic function, τ `temperature`,
+    α `alpha`. The gradient is exact, through t as well: for logits x, ∂ log z_ip / ∂ x_ij is
+    α (1 − z_ip) (1[p = j] − v_j / Σ v) with v_j = z_ij (1 − z_ij). `k: positives` asks for as many documents as the
+    query has positives. Where there are no more than k documents, k is one less than there are; where none is a
+    negative, the query's part is 0, the limit.
     Reference: https://arxiv.org/abs/2310.10636, SoftTop-k.
     """
 
     kind: Literal["soft_top_k"] = "soft_top_k"
     tiled: ClassVar[bool] = True
+    contrasts: ClassVar[bool] = True
     temperature: PositiveFloat = 0.05
     k: Annotated[int, Field(ge=1)] | Literal["positives"] = 5
     alpha: PositiveFloat = 2.0

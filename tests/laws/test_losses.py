@@ -8,7 +8,28 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from embedkit.losses import AnyLoss, Batch, Guide, InfoNCE, Loss, Ragged
+from embedkit.losses import (
+    CACR,
+    DCLW,
+    PRO,
+    UNPG,
+    AnyLoss,
+    Batch,
+    DecoupledSoftmax,
+    Guide,
+    Guided,
+    InfoNCE,
+    Loss,
+    MannWhitney,
+    Matryoshka,
+    Mixing,
+    MoCHi,
+    Progressive,
+    Ragged,
+    SoftLabelInfoNCE,
+    SoftTopK,
+    Taught,
+)
 from tests.losses.batches import ragged_batch
 
 MEMBERS = get_args(get_args(AnyLoss)[0])
@@ -16,6 +37,19 @@ DIRECTIONS = ("query_to_document", "query_to_query", "document_to_query", "docum
 COMPOSITIONS: list[Loss] = [
     InfoNCE(directions=DIRECTIONS, focal=0.5, hardness=2.0, mask_classes=True),
     InfoNCE(other_positives="negatives"),
+    DecoupledSoftmax(reduction="sum"),
+    SoftTopK(k="positives"),
+    DCLW(directions=DIRECTIONS),
+    SoftLabelInfoNCE(in_batch_targets=True, in_batch_negatives=True, divergence="js", normalization="z_score"),
+    SoftLabelInfoNCE(hard_negatives=False, divergence="symmetric_kl", normalization="min_max"),
+    MannWhitney(reduction="sum_negatives"),
+    PRO(scope="list"),
+    UNPG(whiskers=None),
+    CACR(detach_weights=True),
+    Matryoshka(loss=Mixing(loss=SoftLabelInfoNCE()), dims=(4, 2)),
+    Progressive(loss=Guided(loss=InfoNCE(directions=DIRECTIONS))),
+    Guided(loss=MannWhitney(), margin=0.1),
+    MoCHi(loss=DecoupledSoftmax(), pool="in_batch"),
 ]
 LOSSES = [member() for member in MEMBERS] + COMPOSITIONS
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
@@ -122,6 +156,7 @@ def test_a_batch_of_one_query_has_a_loss_or_says_why_not(loss):
         doc_classes=torch.tensor([0, 1, 1]),
         guide=Guide(torch.ones(1, 1), torch.ones(3, 1)),
         level=torch.tensor(0.5),
+        taught=Taught(*(torch.empty(0, dtype=dtype) for dtype in (torch.int64, torch.int64, torch.float32))),
     )
     value = loss(batch)
     value.backward()
