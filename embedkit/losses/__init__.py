@@ -12,6 +12,7 @@ from embedkit.losses.dcl import DCL, DCLW
 from embedkit.losses.decoupled import DecoupledSoftmax
 from embedkit.losses.guided import Guided
 from embedkit.losses.infonce import InfoNCE
+from embedkit.losses.mann_whitney import MannWhitney
 from embedkit.losses.margin_mse import MarginMSE
 from embedkit.losses.matryoshka import Matryoshka
 from embedkit.losses.mixing import Mixing, MoCHi
@@ -29,6 +30,7 @@ AnyLoss = Annotated[
     | DCL
     | DCLW
     | SoftLabelInfoNCE
+    | MannWhitney
     | MarginMSE
     | Pearson
     | RankKL
@@ -58,6 +60,7 @@ __all__ = [
     "Guided",
     "InfoNCE",
     "Loss",
+    "MannWhitney",
     "MarginMSE",
     "Matryoshka",
     "Mixing",
