@@ -33,12 +33,12 @@ class InfoNCE(Loss):
         document_to_query     Σ_j e^{d_p·q_j / τ}        query i itself, and queries j that p is not relevant to
         document_to_document  Σ_j e^{d_p·d_j / τ}        documents j not relevant to i and not among its own negatives
 
-    P_i are the positives of query i in the batch. The other positives of i are in no denominator, or with
-    `other_positives: negatives` in that of query_to_document: the multi-label softmax, where positives push each other
-    away. Suspects of i are in none. Further weights, all 1 by default:
+    P_i are the positives of query i in the batch, τ is `temperature`. The other positives of i are in no denominator,
+    or with `other_positives: negatives` in that of query_to_document: the multi-label softmax, where positives push
+    each other away. Suspects of i are in none. Further weights, all 1 by default:
 
-        w_ip = (1 − e^{q_i·d_p / τ} / Z_ip)^γ    `focal` γ
-        h_ij = e^{α q_i·d_j}                     `hardness` α, without gradient, of all, own or in-batch negatives
+        w_ip = (1 − e^{q_i·d_p / τ} / Z_ip)^γ    `focal` γ; no gradient with `focal_detach`
+        h_ij = e^{α q_i·d_j}                     `hardness` α of the negatives `hardness_of`; no gradient
 
     `mask_classes` leaves out texts of the query's class. One direction is known as multiple negatives ranking, all
     four as the improved contrastive loss of GTE.

@@ -11,7 +11,7 @@ from embedkit.losses.ragged import Ragged
 
 
 class MarginMSE(Loss):
-    """Match the teacher's margin between each positive and each of the query's own negatives.
+    """Squared error of the margins of positives over the query's own negatives, as a teacher gives them.
 
         L = 1/B Σ_i mean over p, n of ( (q_i·d_p − q_i·d_n) − (t_ip − t_in) )²
 

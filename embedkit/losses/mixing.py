@@ -69,7 +69,7 @@ class Mixing(Wrapper):
 class MoCHi(Wrapper):
     """Another loss with further negatives of each query, mixed from its hardest ones and from the query.
 
-        L = loss with documents h among the negatives of query i, from the `hardest` N of those it scores highest:
+        L = loss with documents h among the negatives of query i, mixed of the `hardest` N by its score
 
         `pairs` s          h = norm(α n_j + (1 − α) n_k)    j ≠ k drawn evenly, α from U(0, 1)
         `with_query` s'    h = norm(β q_i + (1 − β) n_j)    j drawn evenly, β from U(0, 1/2), so that n_j dominates

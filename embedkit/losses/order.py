@@ -69,14 +69,14 @@ class Pearson(OrderLoss):
 
 
 class RankKL(OrderLoss):
-    """Divergence of the softmax over student scores from the one over the ranks of gold or teacher scores.
+    """Divergence of the softmax over student scores from one over the ranks of gold or teacher scores.
 
         L = Σ_i T_i ( log T_i − log softmax_i(s / τ) ),   T = softmax(a / τ),   a_i = (n − 1 − rank_i) / (n − 1)
 
     s_i = q·d is the student's score of the i-th of n pairs; rank_i counts from 0 in descending order of the targets,
-    equal ones sharing the mean of their ranks; so a_i runs from 1 to 0. The pairs are all of the batch, each query's
-    positives and own negatives (`scope: batch`), or those of one query, averaged over queries (`list`). A single pair
-    has L = 0. `reduction: mean` divides by n, as the authors' code does.
+    equal ones sharing the mean of their ranks; so a_i runs from 1 to 0. τ is `temperature`. The pairs are all of the
+    batch, each query's positives and own negatives (`scope: batch`), or those of one query, averaged over queries
+    (`list`). A single pair has L = 0. `reduction: mean` divides by n, as the authors' code does.
     Reference: https://arxiv.org/abs/2508.11442 (CoDiEmb).
     """
 
@@ -93,15 +93,15 @@ class RankKL(OrderLoss):
 
 
 class PRO(OrderLoss):
-    """Softmax of each pair against those of lower target, every logit weighted by the gap between the targets.
+    """Softmax of each pair against those of lower target, logits weighted by the gap between the targets.
 
         L = mean over k of log( e^{v_k s_k / τ} + Σ_{j: y_j < y_k} e^{w_kj s_j / τ} ) − v_k s_k / τ,   w_kj = y_k − y_j
 
-    s_k = q·d is the student's score of pair k, y_k its target, v_k = max_j w_kj; k runs over the pairs that have a
-    lower one. The pairs are all of the batch, each query's positives and own negatives (`scope: batch`), or those of
-    one query, averaged over queries (`list`); a list of equal targets has L = 0. Gaps multiply the logits, so the
-    scale of y acts as an inverse temperature: `normalize` brings the targets of each list to [0, 1] first, to 0 if
-    they spread no wider than 1e-6.
+    s_k = q·d is the student's score of pair k, y_k its target, v_k = max_j w_kj, τ is `temperature`; k runs over the
+    pairs that have a lower one. The pairs are all of the batch, each query's positives and own negatives (`scope:
+    batch`), or those of one query, averaged over queries (`list`); a list of equal targets has L = 0. Gaps multiply the
+    logits, so the scale of y acts as an inverse temperature: `normalize` brings the targets of each list to [0, 1]
+    first, to 0 if they spread no wider than 1e-6.
     Reference: https://arxiv.org/abs/2508.11442 (CoDiEmb); `normalize` is [R].
     """
 

@@ -24,10 +24,11 @@ class UNPG(Loss):
 
         L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} ( log( e^{q_i·d_p / τ} + Σ_{(k, j) ∈ S} e^{q_k·d_j / τ} ) − q_i·d_p / τ )
 
-    S has the pairs of any query k of the batch (of every process, whatever `local` is) and a document j not relevant
-    to it whose score lies in [Q₁ − w·(Q₃ − Q₁), Q₃ + w·(Q₃ − Q₁)]. Q₁ and Q₃ are the ⌊n/4⌋-th and ⌊3n/4⌋-th, from 0
-    and ascending, of the scores of all n such pairs; the window has no gradient. w is `whiskers`; None keeps all.
-    The paper's denominators hold the logits of class centres too; retrieval has no classes, so they are left out: [R].
+    S has the pairs of any query k of the batch (of every process, whatever `local` is) and a document j not relevant to
+    it whose score lies in [Q₁ − w·(Q₃ − Q₁), Q₃ + w·(Q₃ − Q₁)]. Q₁ and Q₃ are the ⌊n/4⌋-th and ⌊3n/4⌋-th, from 0 and
+    ascending, of the scores of all n such pairs; the window has no gradient. w is `whiskers`, null keeps all; τ is
+    `temperature`. The paper's denominators hold the logits of class centres too; retrieval has no classes, so they are
+    left out: [R].
     Reference: https://arxiv.org/abs/2203.11593; [R] for retrieval.
     """
 
