@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 import embedkit
+from embedkit.catalogue import losses, markdown
 from embedkit.recipe import load_recipe
+from tests.training.runs import scored_pairs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,18 +19,42 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def test_python_blocks_run(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_python_blocks_run(tiny_model, tiny_dataset, tmp_path, monkeypatch):
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    scored_pairs(tiny_dataset.path, tmp_path / "runs" / "quickstart" / "mined")
+    (tmp_path / "runs" / "quickstart" / "base").symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
     assert blocks("python")
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})
+    assert (tmp_path / "hinge" / "modules.json").is_file()
 
 
 def test_yaml_blocks_are_recipes(tmp_path):
     assert blocks("yaml")
+    for name in ("my-pairs.jsonl", "my-similarities.jsonl"):
+        (tmp_path / name).touch()
     for block in blocks("yaml"):
         (tmp_path / "r.yaml").write_text(block)
         assert load_recipe(tmp_path / "r.yaml").stages
+
+
+def test_the_list_of_losses_is_generated(request):
+    found = re.search(r"(<!-- catalogue:begin.*?-->\n)(.*?)(<!-- catalogue:end -->)", README, re.DOTALL)
+    assert found is not None
+    expected = f"\n{markdown()}\n\n"
+    if request.config.getoption("--update-golden"):
+        text = README.replace(found[0], f"{found[1]}{expected}{found[3]}")
+        (ROOT / "README.md").write_text(text, encoding="utf-8")
+    else:
+        assert found[2] == expected, "run: pytest tests/test_readme.py --update-golden"
+
+
+def test_the_table_of_choices_names_every_loss():
+    section = README.partition("## Choosing a loss")[2].partition("<!-- losses:begin -->")[0]
+    for entries in losses().values():
+        for entry in entries:
+            assert f"`{entry.name}`" in section
 
 
 def test_every_stage_of_the_quickstart_is_explained():

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from embedkit._version import __version__
+from embedkit.cli.losses import losses
 from embedkit.core.errors import EmbedkitError
 
 app = typer.Typer(
@@ -159,6 +160,9 @@ def doctor(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
     from embedkit.cli.tables import print_findings
 
     print_findings(findings)
+
+
+app.command()(losses)
 
 
 @app.command()
