@@ -75,7 +75,7 @@ class SoftLabelInfoNCE(Loss):
     def needs(self) -> frozenset[Need]:
         """See `Loss`."""
         more: frozenset[Need] = frozenset({"taught"} if self.in_batch_targets else ())
-        return self.hard.needs | {"targets", "negatives"} | more
+        return self.hard.needs | more | {"targets", "negatives"}
 
     @property
     def contrasts(self) -> bool:
