@@ -60,7 +60,7 @@ def test_a_good_recipe_loads_with_paths_relative_to_it(folder):
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("temperature: 0.02", "temprature: 0.02", "r.yaml:10: stages.warm.loss.temprature: unknown key; did you mean 'temperature'?; there are ['directions', 'kind', 'temperature']"),
+        ("temperature: 0.02", "temprature: 0.02", "r.yaml:10: stages.warm.loss.temprature: unknown key; did you mean 'temperature'?; there are ['directions', 'focal', 'focal_detach', 'hardness', 'hardness_of', 'kind', 'mask_classes', 'other_positives', 'temperature']"),
         ("kind: infonce", "kind: infonc", "r.yaml:10: stages.warm.loss: no kind 'infonc'; did you mean 'infonce'?; there are "),
         ("kind: train", "kind: trian", "r.yaml:5: stages.warm: no kind 'trian'; did you mean 'train'?; there are "),
         ("steps: 3", "steps: three", "r.yaml:9: stages.warm.steps: found 'three'; input should be a valid integer"),

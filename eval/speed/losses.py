@@ -6,7 +6,8 @@ The loss alone: forward and backward on given embeddings, one positive a query, 
 MultipleNegativesRankingLoss and CachedMultipleNegativesRankingLoss at several mini-batch sizes, all with dot products
 of unit vectors, which is their fastest setting. Runs are interleaved, times are medians; memory is of a process of its
 own, over that of the inputs. Gradients are compared with those of the plain loss in float64 (or, where that does not
-fit, of the cached one in float32). Writes results/losses-<device>.json.
+fit, of the cached one in float32). The Mann-Whitney loss is measured pair by pair and by its fast form. Writes
+results/losses-<device>.json.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from embedkit.losses import Batch, InfoNCE, Ragged
+from embedkit.losses.pairwise import Evaluation, pair_sums
 from embedkit.training.objective import tile_rows
 from eval.recording import save
 from eval.speed.measuring import interleaved, peak, peak_apart, product_rate
@@ -43,7 +45,8 @@ def main() -> None:
         return
     alone = [_alone(batch, dims, dtype, args) for dtype in args.dtypes for dims in args.dims for batch in args.batches]
     step = _step(args) if args.step_batch else None
-    path = save(SCRIPT, f"losses-{args.device}", {"rounds": args.rounds, "loss_alone": alone, "training_step": step})
+    figures = {"loss_alone": alone, "training_step": step, "mann_whitney": [_pairs(n, args) for n in (1024, 8192)]}
+    path = save(SCRIPT, f"losses-{args.device}", {"rounds": args.rounds, **figures})
     Console().print(f"written to {path.name}")
 
 
@@ -234,6 +237,22 @@ def _step(args: argparse.Namespace) -> dict[str, Any]:
         table.add_row(name, f"{time:.2f}")
     Console().print(table)
     return result
+
+
+def _pairs(positives: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Value and gradients of the Mann-Whitney loss for that many positives against 1,024 times as many negatives."""
+    logits = 20 * torch.randn(1025 * positives, generator=torch.Generator().manual_seed(0)).to(args.device)
+
+    def run(evaluation: Evaluation) -> Callable[[], object]:
+        return lambda: pair_sums(logits[:positives].clone(), logits[positives:].clone(), evaluation)
+
+    ways: dict[Evaluation, Callable[[], object]] = {"fast": run("fast")}
+    if positives <= 1024 or args.device == "cuda":
+        ways["pairs"] = run("pairs")
+    seconds = interleaved(ways, rounds=args.rounds, device=args.device)
+    for name, time in seconds.items():
+        Console().print(f"mann_whitney, {positives} x {1024 * positives} pairs, {name}: {time:.3f} s")
+    return {"positives": positives, "negatives": 1024 * positives, "seconds": seconds}
 
 
 def _show(result: dict[str, Any]) -> None:

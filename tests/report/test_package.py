@@ -66,7 +66,7 @@ def test_the_text_tells_use_scores_data_methods_and_lineage(run, card):
         "| tldr | 300 | nDCG@10 | 0.6",
         "paired bootstrap over queries, 200 resamples",
         "| rejected rows | 1 |",
-        "SoftLabelInfoNCE: the teacher's distribution",
+        "SoftLabelInfoNCE: a teacher's grades",
         "<https://arxiv.org/abs/1807.03748>",
         "`percent_of_positive`",
         "greedy soup of model weights (<https://arxiv.org/abs/2203.05482>)",
