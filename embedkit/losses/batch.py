@@ -45,6 +45,16 @@ class Taught(NamedTuple):
     scores: Tensor  # (K,)
 
 
+class Tiling(NamedTuple):
+    """Where gradients of one tile go, while `tiles` computes it; only for these very embeddings."""
+
+    queries: Tensor  # (Q, D)
+    documents: Tensor  # (M, D)
+    local: range
+    rows: Tensor  # (B, D): the queries in `local`, as a tensor of their own
+    sink: Tensor  # (M, D): the sum of the documents' gradients
+
+
 @dataclass(frozen=True)
 class Batch:
     """Embeddings of one training batch, and who is relevant to whom.
@@ -74,12 +84,13 @@ class Batch:
     tile: int | None = None  # queries whose scores are held at once, to save memory; None: all
     rules: tuple[Rule, ...] = ()  # change the weight of negatives, see `Block`
     products: torch.dtype | None = None  # half precision in which a GPU multiplies scores; None: that of embeddings
-    tile_queries: Tensor | None = None  # (B, D): the local queries where they are no part of `queries`, see `tiles`
-    sink: Tensor | None = None  # (M, D): where gradients of documents are summed, see `tiles`
+    tiling: Tiling | None = None  # where gradients of a tile go
 
     def __post_init__(self) -> None:
         if self.local is None:
             object.__setattr__(self, "local", range(len(self.queries)))
+        for name in ("known", "suspects"):  # where left out, they were made on the CPU
+            object.__setattr__(self, name, getattr(self, name).to(self.doc_ids.device))
         if problem := _problem(self):
             raise DataError(f"batch: {problem}")
 
@@ -89,11 +100,9 @@ class Batch:
 
     def changed(self, **fields: Any) -> "Batch":
         """The batch with other embeddings, `local`, `rules` ...; who is relevant to whom must stay as it is."""
+        if unknown := fields.keys() - self.__dataclass_fields__.keys():
+            raise TypeError(f"a batch has no {', '.join(sorted(unknown))}")
         other = copy.copy(self)
-        if "documents" in fields:
-            fields.setdefault("sink", None)
-        if "queries" in fields or "local" in fields:
-            fields.setdefault("tile_queries", None)
         stale = {name for name, causes in _STALE.items() if causes & fields.keys()}
         for name in stale & other.__dict__.keys():
             del other.__dict__[name]
@@ -129,9 +138,16 @@ class Batch:
     @property
     def local_queries(self) -> Tensor:
         """(B, D): embeddings of `rows`."""
-        if self.tile_queries is not None:
-            return self.tile_queries
+        own = self.tiling
+        if own is not None and own.queries is self.queries and own.local == self.local:
+            return own.rows
         return self.queries[self._range.start : self._range.stop]
+
+    @property
+    def sink(self) -> Tensor | None:
+        """(M, D): what gradients of the documents are added to instead of being returned, if anything."""
+        own = self.tiling
+        return own.sink if own is not None and own.documents is self.documents else None
 
     @cached_property
     def entries(self) -> tuple[Tensor, Tensor]:
@@ -193,9 +209,10 @@ class Batch:
 
     def pick(self, columns: Tensor) -> Tensor:
         """(n, D) embeddings of these documents."""
-        if self.sink is None:
+        sink = self.sink
+        if sink is None:
             return self.documents[columns]
-        rows: Tensor = _Pick.apply(self.documents, columns, self.sink)  # type: ignore[no-untyped-call]
+        rows: Tensor = _Pick.apply(self.documents, columns, sink)  # type: ignore[no-untyped-call]
         return rows
 
     def mean_over_queries(self, values: Tensor) -> Tensor:
@@ -216,7 +233,6 @@ class Batch:
             targets=None,
             doc_classes=None if self.doc_classes is None else self.doc_classes[kept],
             guide=None if self.guide is None else Guide(self.guide.queries, self.guide.documents[kept]),
-            sink=None,
         )
 
     def _sets(self, rows: Tensor, columns: Tensor) -> Ragged:

@@ -16,7 +16,9 @@ def exponentials(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Te
     weights = logits if dtype == logits.dtype else torch.empty_like(logits, dtype=dtype)
     top, total = logits.new_empty(rows), logits.new_empty(rows)
     if rows:
-        _exponentials[(rows,)](logits, weights, top, total, columns, logits.stride(0), weights.stride(0), WIDTH=WIDTH)
+        with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]  # kernels run on the current device
+            launch = _exponentials[(rows,)]
+            launch(logits, weights, top, total, columns, logits.stride(0), weights.stride(0), WIDTH=WIDTH)
     return total.log() + top, weights, total
 
 

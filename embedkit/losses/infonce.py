@@ -1,10 +1,12 @@
 """InfoNCE with in-batch and hard negatives, in up to four directions."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
 from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from embedkit.losses.base import Loss, Need
 from embedkit.losses.batch import Batch
@@ -70,15 +72,16 @@ class InfoNCE(Loss):
         rows, _ = batch.entries
         local = rows - batch.rows[0]
         positive = batch.positive_scores() / self.temperature  # (P,)
-        terms = [positive]
+        others = []  # log-sum-exps of what the positive is compared with
         for direction in self.directions:
             sums = negatives(batch, direction).log_sum_exp(self.temperature)
-            terms.append(sums[local] if direction == "query_to_document" else sums)
+            others.append(sums[local] if direction == "query_to_document" else sums)
         if "document_to_query" in self.directions:
-            terms.append(positive)
+            others.append(positive)
         if self.other_positives == "negatives":
-            terms[0] = _of_all(positive, batch.positives.take(batch.rows))
-        losses = torch.stack(terms).logsumexp(0) - positive  # (P,)
+            others.append(_of_others(positive, batch.positives.take(batch.rows)))
+        # log(1 + e^{others − positive}), exact also where it is far smaller than the logits
+        losses = -logsigmoid(positive - _log_sum(others))
         return batch.mean_over_queries(self._focused(losses))
 
     def _ruled(self, batch: Batch) -> Batch:
@@ -98,7 +101,17 @@ class InfoNCE(Loss):
         return (weight.detach() if self.focal_detach else weight) * losses
 
 
-def _of_all(positive: Tensor, positives: Ragged) -> Tensor:
-    """(P,) logits of positives -> log Σ e^logit over all positives of the same query."""
+def _log_sum(terms: Sequence[Tensor]) -> Tensor:
+    """log Σ e^term of equal shapes; −inf, and no gradient, where every term is −inf."""
+    stacked = torch.stack(list(terms))
+    none = stacked.isneginf().all(0)
+    return stacked.masked_fill(none, 0).logsumexp(0).masked_fill(none, -torch.inf)
+
+
+def _of_others(positive: Tensor, positives: Ragged) -> Tensor:
+    """(P,) logits of positives -> log Σ e^logit over the other positives of the same query, −inf where none is."""
     logits, present = Ragged(positives.offsets, positive).padded()
-    return logits.masked_fill(~present, -torch.inf).logsumexp(1)[positives.rows]
+    rows = positives.rows
+    place = torch.arange(len(rows), device=rows.device) - positives.offsets[rows]
+    itself = torch.arange(logits.shape[1], device=rows.device) == place[:, None]
+    return _log_sum(logits[rows].masked_fill(itself | ~present[rows], -torch.inf).unbind(1))

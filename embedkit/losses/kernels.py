@@ -45,4 +45,4 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, dtype: torch.dtype) 
 def half_products(device: torch.device) -> bool:
     """Whether products of rounded factors can be summed in float32 there: on a GPU with bfloat16, from torch 2.8 on."""
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    return device.type == "cuda" and version >= (2, 8) and torch.cuda.is_bf16_supported()
+    return device.type == "cuda" and version >= (2, 8) and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -53,4 +53,4 @@ def _cut(batch: Batch, dims: int) -> Batch:
     parts = {"queries": batch.queries[:, :dims], "documents": batch.documents[:, :dims]}
     if batch.unit:
         parts = {name: normalize(part, dim=1) for name, part in parts.items()}
-    return batch.changed(**parts, sink=None)
+    return batch.changed(**parts)

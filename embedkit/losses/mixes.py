@@ -78,7 +78,6 @@ def with_mixes(batch: Batch, mixes: Mixes, *, own: bool, margin: float, detach: 
         suspects=torch.cat([batch.suspects, suspects]),
         doc_classes=_classes(batch, mixes),
         guide=_guide(batch, mixes),
-        sink=None,
     )
 
 

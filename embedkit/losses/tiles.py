@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embedkit.losses.batch import Batch
+from embedkit.losses.batch import Batch, Tiling
 
 Compute = Callable[[Batch], Tensor]
 
@@ -18,7 +18,7 @@ def in_tiles(compute: Compute, batch: Batch) -> Tensor:
     beyond one tile is that of the gradients, one number per input number. Differentiable once.
     """
     if not (batch.queries.requires_grad or batch.documents.requires_grad) or not torch.is_grad_enabled():
-        return torch.stack([compute(tile) * share for tile, share in _tiles(batch)]).sum()
+        return torch.stack([compute(tile) * share for tile, share in _tiles(_structured(batch))]).sum()
     value: Tensor = _Tiles.apply(compute, batch, batch.queries, batch.documents)  # type: ignore[no-untyped-call]
     return value
 
@@ -39,13 +39,12 @@ class _Tiles(torch.autograd.Function):
         every, columns = queries.detach().requires_grad_(), documents.detach().requires_grad_()
         to_queries, to_documents = torch.zeros_like(queries), torch.zeros_like(documents)
         total = queries.new_zeros(())
-        whole = batch.changed(queries=every, documents=columns, sink=to_documents)
-        whole = _structured(whole)
+        whole = _structured(batch.changed(queries=every, documents=columns))
         for tile, share in _tiles(whole):
             part = tile.local or range(0)
             rows = queries.detach()[part.start : part.stop].requires_grad_()
             with torch.enable_grad():
-                value = compute(tile.changed(tile_queries=rows)) * share
+                value = compute(tile.changed(tiling=Tiling(every, columns, part, rows, to_documents))) * share
             total += value.detach()
             if not value.requires_grad:
                 continue

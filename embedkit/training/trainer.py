@@ -127,6 +127,7 @@ def _arguments(
         use_cpu=spec.device == "cpu" or not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         dataloader_drop_last=True,
+        ddp_broadcast_buffers=False,  # a collective at every forward, and processes may have other numbers of chunks
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,

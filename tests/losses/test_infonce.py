@@ -271,3 +271,26 @@ def worked_batch(**changes) -> Batch:
         "targets": Ragged.of([[0.9, 0.7, 0.1]], dtype=torch.float64),
     }
     return Batch(**(parts | changes))
+
+
+@pytest.mark.parametrize("focal", [0.0, 0.5])
+@pytest.mark.parametrize(("temperature", "positive", "negative"), [(0.05, 0.9, 0.2), (0.01, 0.9, 0.75)])
+def test_small_losses_are_exact_in_float32(focal, temperature, positive, negative):
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        documents = torch.tensor([[positive, 0], [negative, 0]], dtype=dtype, requires_grad=True)
+        value = InfoNCE(temperature=temperature, focal=focal)(pair_batch(torch.eye(2, dtype=dtype)[:1], documents))
+        value.backward()
+        found.append(torch.cat([value.detach()[None], documents.grad[:, 0]]).double())
+    assert found[1][0] > 0
+    torch.testing.assert_close(found[0], found[1], rtol=2e-4, atol=0)
+
+
+def test_queries_of_one_text_are_never_each_others_negatives():
+    batch = ragged_batch(query_ids=torch.tensor([10, 11, 10, 13]))
+    same = {(0, 2), (2, 0)}
+    expected = infonce_by_hand(
+        batch.queries.tolist(), batch.documents.tolist(), POSITIVES, NEGATIVES, KNOWN, 0.07, ALL,
+        suspects=SUSPECTS, same_class=lambda side, i, j: side == "query" and (i, j) in same,
+    )  # fmt: skip
+    assert InfoNCE(temperature=0.07, directions=ALL)(batch).item() == pytest.approx(expected, rel=1e-9)

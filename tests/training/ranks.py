@@ -36,6 +36,7 @@ class Bag(nn.Module):
         self.table = nn.Parameter(torch.randn(20, 6, generator=generator, dtype=torch.float64))
         self.mixed = nn.Parameter(torch.randn(6, 6, generator=generator, dtype=torch.float64))
         self.dropout = nn.Dropout(dropout)
+        self.register_buffer("places", torch.arange(4), persistent=False)  # as encoders have, for DDP to exchange
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"sentence_embedding": self.dropout(self.table[features["input_ids"][:, 0]]) @ self.mixed}
@@ -91,7 +92,7 @@ def _guide() -> Tensor:
 
 def wrapped(rank: int) -> list[Tensor]:
     """Gradients of a model whose wrapper averages them over processes, as the trainer has it, in chunks."""
-    model = nn.parallel.DistributedDataParallel(Bag())
+    model = nn.parallel.DistributedDataParallel(Bag(), find_unused_parameters=True, broadcast_buffers=False)
     Objective(model, InfoNCE(), chunk_size=2)(*inputs(SHARES[rank])).backward()
     return [parameter.grad for parameter in model.parameters()]
 
