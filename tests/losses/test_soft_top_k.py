@@ -4,8 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch.autograd import gradcheck
+from torch.nn.functional import logsigmoid
 
-from embedkit.losses import SoftTopK
+from embedkit.losses import SoftTopK, soft_top_k
 from embedkit.losses.rules import Hardness
 from tests.losses.batches import KNOWN, POSITIVES, SUSPECTS, ragged_batch
 from tests.losses.test_decoupled import logits_batch
@@ -84,6 +85,39 @@ def test_any_number_of_equal_documents(k):
     for size in (6, 100_000):
         loss = SoftTopK(k=k)(logits_batch([0.3] * size, [0]))
         assert loss.item() == pytest.approx(math.log(size / k), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_memberships_add_up_to_k_after_few_steps(dtype, monkeypatch):
+    """Rows of all scales, with ties, outliers and gaps: both sides of k are equally full."""
+    sums, calls = soft_top_k._log_sum, []
+    monkeypatch.setattr(soft_top_k, "_log_sum", lambda *inputs: calls.append(0) or sums(*inputs))
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randn(300, 40, generator=generator, dtype=torch.float64)
+    shapes = [numbers, numbers.sign(), numbers**5, numbers.round(), numbers + 100 * (numbers > 0.5)]
+    for k in (1, 7, 20, 39):
+        for shape in shapes:
+            x = (shape * torch.logspace(-3, 4, 300, dtype=torch.float64)[:, None]).to(dtype)
+            calls.clear()
+            t = soft_top_k._shift(x, torch.full((300,), k)).double()
+            assert len(calls) <= 2 * 8
+            order = x.double().sort(1, descending=True).values
+            missing = logsigmoid(-order[:, :k] - t[:, None]).logsumexp(1)
+            taken = logsigmoid(order[:, k:] + t[:, None]).logsumexp(1)
+            error = (missing - taken).abs() / order.abs().amax(1).clamp(min=1)
+            assert error.max() < 16 * torch.finfo(dtype).eps
+
+
+def test_blocks_of_rows_are_exact(monkeypatch):
+    def results():
+        batch = ragged_batch()
+        value = SoftTopK(k=2)(batch.changed(queries=batch.queries.requires_grad_()))
+        return [value.detach(), *torch.autograd.grad(value, batch.queries)]
+
+    expected = results()
+    for size in (1, 3 * 8):
+        monkeypatch.setattr(soft_top_k, "CACHED", size)
+        torch.testing.assert_close(results(), expected)
 
 
 def test_of_too_few_documents_all_but_one_are_wanted():
