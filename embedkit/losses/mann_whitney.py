@@ -25,7 +25,7 @@ class MannWhitney(Loss):
     the square of the batch. L / log 2 of the mean is at least the share of pairs with the positive not above. Adding a
     constant to the scores of one query changes it, unlike InfoNCE. τ is `temperature`. With
     `evaluation: pairs` pairs are summed one by one; `fast` takes time in proportion to |P| + |N|, for the same value
-    to rounding; `auto` is the quicker of both.
+    to 1e-10; `auto` is the quicker of both.
     Reference: https://arxiv.org/abs/2510.00137.
     """
 
@@ -40,16 +40,20 @@ class MannWhitney(Loss):
         """See the class."""
         rows, columns = batch.positives.rows, batch.positives.values
         positive = (batch.queries[rows] * batch.pick(columns)).sum(-1) / self.temperature  # (P,) of all queries
-        pairs = len(positive) * (_number_of_negatives(batch) if self.reduction == "mean" else 1)
-        share = len(batch.queries) / len(batch)  # the sum over local negatives stands for that over all
-        value: Tensor = _SumOverPairs.apply(  # type: ignore[no-untyped-call]
-            positive, batch.local_queries, batch.documents, batch, self, share / max(pairs, 1), torch.is_grad_enabled()
-        )
+        inputs = positive, batch.local_queries, batch.documents
+        gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+        value: Tensor = _SumOverPairs.apply(*inputs, batch, self, gradients)  # type: ignore[no-untyped-call]
         return value
+
+    def scale(self, batch: Batch, local: Tensor) -> float:
+        """What the sum over pairs with the local queries' negatives is multiplied by; `local` () counts these."""
+        share = len(batch.queries) / len(batch)  # that sum stands for the one over all queries
+        pairs = len(batch.positives.values) * (_number_of_negatives(batch, local) if self.reduction == "mean" else 1)
+        return share / max(pairs, 1)
 
 
 class _SumOverPairs(torch.autograd.Function):
-    """Σ_p Σ_n log(1 + e^{n − p}) · scale over positives p and negatives n of the local queries, tile by tile.
+    """Scaled Σ_p Σ_n log(1 + e^{n − p}) over positives p and negatives n of the local queries, tile by tile.
 
     Gradients are made in the forward pass, so that the scores of one tile are in memory, and made once.
     """
@@ -62,24 +66,25 @@ class _SumOverPairs(torch.autograd.Function):
         documents: Tensor,
         batch: Batch,
         loss: MannWhitney,
-        scale: float,
         gradients: bool,
     ) -> Tensor:
         factors, dtype = batch.document_factors, batch.product_type
-        value = positive.new_zeros((), dtype=torch.float64)
-        to_positive, to_documents, to_queries = (torch.zeros_like(t) for t in (positive, documents, queries))
+        value, number = (positive.new_zeros((), dtype=kind) for kind in (torch.float64, torch.int64))
+        made = [torch.zeros_like(t) for t in (positive, queries, documents)] if gradients else []
         local = batch.local or range(0)
         for part in _parts(batch, local):
             rows = part.local_queries / loss.temperature
             scores = product(rows, factors.T, dtype)
             negatives(part).edit(scores, loss.temperature)
+            number += (scores > -torch.inf).sum()
             sums = pair_sums(positive, scores.view(-1), loss.evaluation)  # from here on, scores are derivatives
             value += sums.value
-            if gradients:
-                to_positive += sums.to_positive * scale
-                to_queries[part.rows - local.start] = product(scores, factors, dtype) * (scale / loss.temperature)
-                add_product(to_documents, scores.T, rows * scale, dtype)
-        ctx.save_for_backward(to_positive, to_queries, to_documents)
+            if made:
+                made[0] += sums.to_positive
+                made[1][part.rows - local.start] = product(scores, factors, dtype) / loss.temperature
+                add_product(made[2], scores.T, rows, dtype)
+        scale = loss.scale(batch, number)
+        ctx.save_for_backward(*(gradient.mul_(scale) for gradient in made))
         return (value * scale).to(positive.dtype)
 
     @staticmethod
@@ -88,16 +93,17 @@ class _SumOverPairs(torch.autograd.Function):
         made = ctx.saved_tensors
         if float(grads[0]) != 1:  # of a loss that is not the last step
             made = [grads[0] * gradient for gradient in made]
-        return *made, None, None, None, None
+        return *made, None, None, None
 
 
-def _number_of_negatives(batch: Batch) -> int:
-    """Of all queries; where rules may leave some out, they are asked."""
+def _number_of_negatives(batch: Batch, local: Tensor) -> int:
+    """Of all queries; where rules may leave some out and some queries are not local, rules are asked again."""
     if not batch.rules:
         return len(batch.queries) * len(batch.documents) - len(batch.excluded.values)
-    with torch.no_grad():
+    if len(batch) < len(batch.queries):
         parts = _parts(batch, range(len(batch.queries)))
-        return sum(int((negatives(part).logits(1.0) > -torch.inf).sum()) for part in parts)
+        local = torch.stack([(negatives(part).logits(1.0) > -torch.inf).sum() for part in parts]).sum()
+    return int(local)
 
 
 def _parts(batch: Batch, rows: range) -> Iterator[Batch]:

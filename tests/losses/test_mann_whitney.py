@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from embedkit.core.spec import identity
-from embedkit.losses import Batch, InfoNCE, Ragged
+from embedkit.losses import Batch, InfoNCE, Ragged, mann_whitney
+from embedkit.losses.blocks import Block
+from embedkit.losses.kernels import product
 from embedkit.losses.mann_whitney import MannWhitney
 from embedkit.losses.rules import Hardness, SameClass
 from tests.losses.batches import DOC_CLASSES, KNOWN, POSITIVES, QUERY_CLASSES, SUSPECTS, ragged_batch
@@ -163,6 +165,21 @@ def test_saturated_pairs_are_finite(evaluation):
     assert torch.isfinite(value)
     assert torch.isfinite(batch.queries.grad).all()
     assert batch.queries.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("local", "scored"), [(range(4), 2), (range(2), 1)])
+def test_scores_are_made_once_and_gradients_if_wanted(local, scored, monkeypatch):
+    """Rules leave out an unknown number of negatives, which is counted on the way where all queries are local."""
+    made = []
+    monkeypatch.setattr(mann_whitney, "product", lambda *parts: made.append("product") or product(*parts))
+    monkeypatch.setattr(Block, "logits", lambda *_: made.append("logits") or torch.zeros(2, 8))
+    batch = ragged_batch(rules=(SameClass(),), tile=2, local=local)
+    MannWhitney()(batch)
+    assert made.count("product") == scored
+    assert made.count("logits") == (0 if local == range(4) else 2)
+    made.clear()
+    MannWhitney()(batch.changed(queries=batch.queries.requires_grad_()))
+    assert made.count("product") == 2 * scored
 
 
 def test_how_it_is_evaluated_is_not_part_of_its_identity():
