@@ -41,6 +41,13 @@ def _kl(log_a: Tensor, log_b: Tensor) -> Tensor:
     return (log_a.exp() * (log_a - log_b)).sum(1)
 
 
+def finite(scores: Tensor) -> Tensor:
+    """Teacher or gold scores, without gradient; a `DataError` if one is not a finite number."""
+    if not bool(scores.isfinite().all()):
+        raise DataError("batch: a target score is not a finite number; each document of a list needs one")
+    return scores.detach()
+
+
 @torch.no_grad()
 def teacher_logits(
     scores: Tensor, present: Tensor, *, targets: Targets, temperature: float, normalization: Normalization
@@ -49,9 +56,7 @@ def teacher_logits(
 
     The logits are score / `temperature`, or with `linear` targets the score's logarithm: softmax(log t) = t / Σ t.
     """
-    if not bool(scores.isfinite().all()):
-        raise DataError("batch: a teacher score is not a finite number; each document of a list needs one")
-    scores = _normalized(scores, present, normalization)
+    scores = _normalized(finite(scores), present, normalization)
     if targets == "softmax":
         return (scores / temperature).masked_fill(~present, ABSENT)
     if bool((scores < 0).any()) or bool((scores.sum(1) <= 0).any()):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from embedkit.losses.base import Loss, Need
 from embedkit.losses.batch import Batch
+from embedkit.losses.listwise import finite
 from embedkit.losses.ragged import Ragged
 
 
@@ -29,9 +30,9 @@ class MarginMSE(Loss):
 
     def compute(self, batch: Batch) -> Tensor:
         """See the class."""
-        own, targets = batch.own.take(batch.rows), batch.own_targets.take(batch.rows)
+        own, targets = batch.own.take(batch.rows), finite(batch.own_targets.take(batch.rows).values)
         scores = (batch.local_queries[own.rows] * batch.pick(own.values)).sum(-1)  # (n,)
-        error, present = Ragged(own.offsets, scores - targets.values.detach().to(scores.dtype)).padded()  # (B, L)
+        error, present = Ragged(own.offsets, scores - targets.to(scores.dtype)).padded()  # (B, L)
         number = batch.positives.lengths[batch.rows]
         positive = torch.arange(error.shape[1], device=error.device) < number[:, None]
         negative = present & ~positive

@@ -9,10 +9,9 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from embedkit.core.errors import DataError
 from embedkit.losses.base import Loss, Need
 from embedkit.losses.batch import Batch
-from embedkit.losses.listwise import SPREAD
+from embedkit.losses.listwise import SPREAD, finite
 from embedkit.losses.ragged import Ragged
 
 # Comparisons of two pairs that are held at once; more are made in blocks, and made again in the backward pass.
@@ -33,9 +32,7 @@ class OrderLoss(Loss, abc.ABC):
         """See the class."""
         if self.scope == "batch":
             batch = batch.changed(local=range(len(batch.queries)))
-        own, targets = batch.own.take(batch.rows), batch.own_targets.take(batch.rows).values.detach()
-        if not bool(targets.isfinite().all()):
-            raise DataError("batch: a target score is not a finite number; each positive and negative needs one")
+        own, targets = batch.own.take(batch.rows), finite(batch.own_targets.take(batch.rows).values)
         scores = (batch.local_queries[own.rows] * batch.pick(own.values)).sum(-1)  # (n,)
         offsets = own.offsets[[0, -1]] if self.scope == "batch" else own.offsets
         student, present = Ragged(offsets, scores).padded()

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -93,6 +95,15 @@ def test_targets_must_be_there():
     assert MarginMSE().needs == {"targets", "negatives"}
     with pytest.raises(DataError, match="no teacher scores"):
         MarginMSE()(ragged_batch(targets=None))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_targets_must_be_numbers(wrong):
+    batch = ragged_batch()
+    targets = batch.targets.values.clone()
+    targets[0] = wrong
+    with pytest.raises(DataError, match="not a finite number"):
+        MarginMSE()(ragged_batch(targets=Ragged(batch.targets.offsets, targets)))
 
 
 class _Given(torch.nn.Module):
