@@ -68,7 +68,8 @@ def with_mixes(batch: Batch, mixes: Mixes, *, own: bool, margin: float, detach: 
     ids = _new_ids(batch, mixes)
     by = batch.excluded_by.take(mixes.parents)
     suspects = torch.stack([by.values, ids[mixes.children[by.rows]]], dim=1)
-    columns = len(batch.documents) + torch.arange(len(ids), device=ids.device)
+    number = len(batch.documents)
+    columns = number + torch.arange(len(ids), device=ids.device)
     return replace(
         batch,
         documents=torch.cat([batch.documents, vectors.detach() if detach else vectors]),
@@ -78,6 +79,7 @@ def with_mixes(batch: Batch, mixes: Mixes, *, own: bool, margin: float, detach: 
         suspects=torch.cat([batch.suspects, suspects]),
         doc_classes=_classes(batch, mixes),
         guide=_guide(batch, mixes),
+        tile=batch.tile and max(1, batch.tile * number // (number + len(ids))),  # as many scores as before
     )
 
 

@@ -121,7 +121,7 @@ def _in_batch(batch: Batch, number: int) -> Ragged:
     """Per query: the documents that it scores highest of those that cannot be relevant to it, by id."""
     parts = []
     every = torch.arange(len(batch.queries), device=batch.queries.device)
-    for rows in torch.split(every, batch.tile or len(every)):
+    for rows in torch.split(every, batch.tile or len(batch)):
         scores = batch.queries[rows] @ batch.documents.T
         out = batch.excluded.take(rows)
         scores[out.rows, out.values] = -torch.inf

@@ -43,13 +43,13 @@ class UNPG(Loss):
         _ = everyone.excluded, everyone.document_factors  # made here, so that parts share them
         if self.whiskers is not None and (window := self._window(everyone, self.whiskers)):
             everyone = everyone.changed(rules=(*everyone.rules, window))
-        total = self._log_sum(everyone, batch.tile)
+        total = self._log_sum(everyone, batch.tile or len(batch))
         positive = batch.positive_scores() / self.temperature  # (P,)
         return batch.mean_over_queries(-logsigmoid(positive - total))
 
-    def _log_sum(self, batch: Batch, tile: int | None) -> Tensor:
+    def _log_sum(self, batch: Batch, tile: int) -> Tensor:
         """() log Σ e^logit over all negatives; `tile` queries are held at a time, and made again for gradients."""
-        if tile is None or tile >= len(batch):
+        if tile >= len(batch):
             return self._part(batch)
         parts = [
             checkpoint(self._part, part, use_reentrant=False, preserve_rng_state=False) for part in _parts(batch, tile)
@@ -73,8 +73,8 @@ class UNPG(Loss):
             return None
         first, third = ends
         reach = whiskers * (third - first)
-        # scores made in other tiles differ in their last bits; at an edge that must not decide
-        slack = 8 * torch.finfo(batch.queries.dtype).eps * max(abs(first), abs(third))
+        # scores made in other tiles differ by the rounding of sums of products; at an edge that must not decide
+        slack = 8 * torch.finfo(batch.queries.dtype).eps * max(1, abs(first), abs(third))
         return _Window(first - reach - slack, third + reach + slack)
 
 
