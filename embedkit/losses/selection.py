@@ -31,7 +31,7 @@ def quantiles(parts: Callable[[], Iterable[Tensor]], fractions: Sequence[float],
             digit = int(torch.searchsorted(upto, ranks[i], right=True))
             ranks[i] -= int(upto[digit - 1]) if digit else 0
             starts[i] = (starts[i] + digit) << (BITS if shift else 0)
-    return _flipped(torch.tensor(starts, dtype=integers)).view(like.dtype).tolist()
+    return _flipped(torch.tensor(starts, dtype=integers, device="cpu")).view(like.dtype).tolist()
 
 
 def _counts(parts: Iterable[Tensor], starts: set[int], shift: int, like: Tensor) -> dict[int, Tensor]:

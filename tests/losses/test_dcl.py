@@ -124,6 +124,31 @@ def test_a_query_without_negatives_has_no_loss(loss):
     assert batch.documents.grad.tolist() == [[0, 0]]
 
 
+@pytest.mark.parametrize("directions", list(itertools.combinations(DIRECTIONS, 2)), ids=str)
+@pytest.mark.parametrize("kind", [DCL, DCLW])
+def test_one_direction_may_have_no_negative_where_another_has(kind, directions):
+    """Every document is known to query 1, and 0 to every query: query 0 has no query as a negative, 1 no document."""
+    known = {(1, j) for j in range(8)} | {(i, 0) for i in range(4)}
+    ids = [100, 107, 106, 105, 104, 103, 102, 101]
+    batch = ragged_batch(known=torch.tensor([(i, ids[j]) for i, j in sorted(known)]))
+    batch.queries.requires_grad_()
+    loss = kind(directions=directions)
+    value = loss(batch)
+    value.backward()
+    expected = dcl_by_hand(
+        batch.queries.tolist(),
+        batch.documents.tolist(),
+        POSITIVES,
+        NEGATIVES,
+        known | SUSPECTS,
+        loss.temperature,
+        directions,
+        weights=weights_of(batch) if kind is DCLW else None,
+    )
+    assert value.item() == pytest.approx(expected, rel=1e-9)
+    assert torch.isfinite(batch.queries.grad).all()
+
+
 def test_rules_weigh_its_negatives():
     batch = scores_batch([[0.8, 0.5, 0.3]]).changed(rules=(Hardness(3.0),))
     expected = math.log(math.exp(0.5 * 13) + math.exp(0.3 * 13)) - 8
