@@ -27,8 +27,7 @@ class InfoNCE(Loss):
     """Cross-entropy of each positive among everything that is not relevant to the query.
 
         L = 1/B Σ_i 1/|P_i| Σ_{p ∈ P_i} w_ip ( log Z_ip − q_i·d_p / τ )
-
-    Z_ip = e^{q_i·d_p / τ} plus, for each of `directions`,
+        Z_ip = e^{q_i·d_p / τ} + Σ over the negatives of each direction in `directions`
 
         query_to_document     Σ_j h_ij e^{q_i·d_j / τ}   documents j not relevant to i (own negatives and in-batch)
         query_to_query        Σ_j e^{q_i·q_j / τ}        queries j ≠ i that p is not relevant to

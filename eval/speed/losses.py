@@ -18,22 +18,15 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from sentence_transformers.sentence_transformer.losses import (
-    CachedMultipleNegativesRankingLoss,
-    MultipleNegativesRankingLoss,
-)
-from sentence_transformers.util import dot_score
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import Tensor
 
-from embedkit.losses import Batch, InfoNCE, Ragged
 from embedkit.losses.pairwise import Evaluation, pair_sums
-from embedkit.training.objective import tile_rows
 from eval.recording import save
 from eval.speed.measuring import interleaved, peak, peak_apart, product_rate
+from eval.speed.step import step_ways
+from eval.speed.ways import Way, embeddings, variants
 
 SCRIPT = "eval.speed.losses"
-MINI_BATCHES = {"cpu": (32, 256, 512, 1024, 2048), "cuda": (32, 256, 1024, 4096, 8192)}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -69,88 +62,17 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def embeddings(batch: int, dims: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
-    """(batch, dims) unit queries, and documents with a cosine of about 0.5 to them: a loss of about 0.5 at 8k."""
-    generator = torch.Generator().manual_seed(0)
-    queries = normalize(torch.randn(batch, dims, generator=generator), dim=1)
-    documents = normalize(queries + 3**0.5 * normalize(torch.randn(batch, dims, generator=generator), dim=1), dim=1)
-    return tuple(part.to(device, dtype).requires_grad_() for part in (queries, documents))  # type: ignore[return-value]
-
-
-def variants(batch: int, device: str) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """Name -> forward and backward of one way to compute the loss, gradients left on the embeddings."""
-    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"embedkit": _ours(tile_rows(batch, batch, device))}
-    ways["embedkit whole"] = _ours(None)
-    ways["plain"] = _plain
-    for size in MINI_BATCHES[device]:
-        if size < batch:
-            ways[f"cached {size}"] = _cached(size)
-    return ways
-
-
-def _ours(tile: int | None) -> Callable[[Tensor, Tensor], Tensor]:
-    def run(queries: Tensor, documents: Tensor) -> Tensor:
-        numbers = torch.arange(len(queries) + 1, device=queries.device)
-        none = Ragged(torch.zeros_like(numbers), numbers[:0])
-        one = Ragged(numbers, numbers[:-1])
-        batch = Batch(queries, documents, numbers[:-1], numbers[:-1], one, none, _no_pairs(queries), _no_pairs(queries))
-        value = InfoNCE()(batch.changed(tile=tile))
-        value.backward()
-        return value.detach()
-
-    return run
-
-
-def _no_pairs(like: Tensor) -> Tensor:
-    return torch.empty(0, 2, dtype=torch.int64, device=like.device)
-
-
-def _plain(queries: Tensor, documents: Tensor) -> Tensor:
-    loss = MultipleNegativesRankingLoss(None, similarity_fct=dot_score)
-    value: Tensor = loss.compute_loss_from_embeddings([queries, documents], None)
-    value.backward()
-    return value.detach()
-
-
-def _cached(size: int) -> Callable[[Tensor, Tensor], Tensor]:
-    loss = CachedMultipleNegativesRankingLoss(
-        nn.Sequential(nn.Identity()), similarity_fct=dot_score, mini_batch_size=size
-    )
-
-    def run(queries: Tensor, documents: Tensor) -> Tensor:
-        value: Tensor = loss.calculate_loss([[queries], [documents]], with_backward=True)
-        return value
-
-    return run
-
-
 def _alone(batch: int, dims: int, dtype: str, args: argparse.Namespace) -> dict[str, Any]:
     queries, documents = embeddings(batch, dims, DTYPES[dtype], args.device)
     ways = variants(batch, args.device)
     quadratic = 4 * batch * batch * queries.element_size()
     if quadratic > args.memory_limit * _memory(args.device):
         del ways["plain"], ways["embedkit whole"]
-    peaks = {
-        name: peak_apart(
-            SCRIPT,
-            [
-                "--peak-of",
-                name,
-                "--batches",
-                str(batch),
-                "--dims",
-                str(dims),
-                "--dtypes",
-                dtype,
-                "--device",
-                args.device,
-            ],
-        )
-        for name in ways
-    }
+    same = f"--batches {batch} --dims {dims} --dtypes {dtype} --device {args.device}".split()
+    peaks = {name: peak_apart(SCRIPT, ["--peak-of", name, *same]) for name in ways}
     errors = _errors(ways, queries, documents)
 
-    def fresh(way: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
+    def fresh(way: Way) -> Callable[[], object]:
         def run() -> None:
             queries.grad = documents.grad = None
             way(queries, documents)
@@ -181,31 +103,33 @@ def _ratios(seconds: dict[str, float], peaks: dict[str, int], limit: float) -> d
     return {
         "best_peer": best,
         "time_to_best_peer": seconds["embedkit"] / seconds[best],
-        "time_to_cached_32": seconds["embedkit"] / seconds["cached 32"],
+        "time_to_cached_32": seconds["embedkit"] / seconds["cached 32"] if "cached 32" in seconds else None,
         "time_to_limit": seconds["embedkit"] / limit,
         "memory_to_plain": peaks["embedkit"] / peaks["plain"] if "plain" in peaks else None,
         "memory_to_lightest_peer": peaks["embedkit"] / peaks[lightest],
     }
 
 
-def _errors(
-    ways: dict[str, Callable[[Tensor, Tensor], Tensor]], queries: Tensor, documents: Tensor
-) -> dict[str, float]:
+def _errors(ways: dict[str, Way], queries: Tensor, documents: Tensor) -> dict[str, float]:
     """Of each way: ‖gradient − exact‖ / ‖exact‖ over both sides."""
-    exact = _gradient(ways.get("plain", ways["cached 32"]), queries.detach().double(), documents.detach().double())
+    exact = _gradient(ways.get("plain", ways["cached 256"]), queries.detach().double(), documents.detach().double())
     return {
         name: float((_gradient(way, queries, documents).double() - exact).norm() / exact.norm())
         for name, way in ways.items()
     }
 
 
-def _gradient(way: Callable[[Tensor, Tensor], Tensor], queries: Tensor, documents: Tensor) -> Tensor:
+def _gradient(way: Way, queries: Tensor, documents: Tensor) -> Tensor:
     sides = [side.detach().requires_grad_() for side in (queries, documents)]
     way(*sides)
     return torch.cat([side.grad for side in sides if side.grad is not None])
 
 
 def _peak(name: str, batch: int, dims: int, dtype: str, device: str) -> int:
+    if name.startswith("step "):
+        step = step_ways(batch, device)[name.removeprefix("step ")]
+        step_ways(8, device)["plain"]()
+        return peak(step, device=device)
     way = variants(batch, device)[name]
     way(*embeddings(64, dims, DTYPES[dtype], device))  # libraries load and threads start outside the measurement
     queries, documents = embeddings(batch, dims, DTYPES[dtype], device)
@@ -220,23 +144,25 @@ def _memory(device: str) -> int:
 
 def _step(args: argparse.Namespace) -> dict[str, Any]:
     """A training step of a model of MiniLM's size on texts of 32 tokens: forward, loss, backward."""
-    from eval.speed.step import step_ways
-
     ways = step_ways(args.step_batch, args.device)
     seconds = interleaved(ways, rounds=args.rounds, device=args.device)
-    peers = {name: time for name, time in seconds.items() if not name.startswith("embedkit")}
-    result = {
+    own = ["--batches", str(args.step_batch), "--device", args.device]
+    peaks = {name: peak_apart(SCRIPT, ["--peak-of", f"step {name}", *own]) for name in ways}
+    table = Table(title=f"training step, {args.step_batch} pairs of 32 tokens")
+    for name in ("variant", "s", "peak MB"):
+        table.add_column(name, justify="left" if name == "variant" else "right")
+    for name, time in seconds.items():
+        table.add_row(name, f"{time:.2f}", f"{peaks[name] / 1e6:.0f}")
+    Console().print(table)
+    best = min(time for name, time in seconds.items() if not name.startswith("embedkit"))
+    own_best = min(time for name, time in seconds.items() if name.startswith("embedkit"))
+    return {
         "batch": args.step_batch,
         "seconds": seconds,
-        "time_to_best_peer": seconds["embedkit"] / min(peers.values()),
+        "peak_bytes": peaks,
+        "cached_time_to_cached_peer": seconds["embedkit cached"] / seconds["cached"],
+        "best_time_to_best_peer": own_best / best,
     }
-    table = Table(title=f"training step, {args.step_batch} pairs of 32 tokens")
-    table.add_column("variant")
-    table.add_column("s", justify="right")
-    for name, time in seconds.items():
-        table.add_row(name, f"{time:.2f}")
-    Console().print(table)
-    return result
 
 
 def _pairs(positives: int, args: argparse.Namespace) -> dict[str, Any]:

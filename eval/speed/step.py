@@ -41,9 +41,9 @@ def step_ways(batch: int, device: str) -> dict[str, Callable[[], object]]:
     peer = CachedMultipleNegativesRankingLoss(nn.Sequential(nn.Identity()), mini_batch_size=CHUNK)
     nn.Module.__setattr__(peer, "model", model)
     losses: dict[str, Callable[[], Tensor]] = {
-        "embedkit": lambda: objective(sides, structure),
+        "embedkit cached": lambda: objective(sides, structure),
         "cached": lambda: peer([dict(side) for side in sides], None),
-        "embedkit plain": lambda: whole(sides, structure),
+        "embedkit": lambda: whole(sides, structure),
         "plain": lambda: MultipleNegativesRankingLoss(model)([dict(side) for side in sides], None),
     }
     objective = Objective(model, InfoNCE(), chunk_size=CHUNK)
