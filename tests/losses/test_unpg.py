@@ -116,6 +116,19 @@ def test_equal_scores_are_no_outliers():
         assert UNPG(temperature=1.0, whiskers=whiskers)(batch).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_scores_that_differ_by_rounding_are_no_outliers():
+    """All vectors at right angles, in another basis: scores are 0 but for the rounding of the products."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64, 64, generator=generator)).Q
+    queries, documents = (
+        normalize(torch.randn(20, 32, generator=generator) @ half, dim=1) for half in (basis[:32], basis[32:])
+    )
+    each = Ragged.of([[i] for i in range(20)])
+    batch = Batch(queries, documents, torch.arange(20), torch.arange(20), each, Ragged.of([[]] * 20))
+    value = UNPG(temperature=1.0, whiskers=0.0)(batch)
+    assert value.item() == pytest.approx(math.log(1 + 20 * 19), rel=1e-6)
+
+
 @every_window
 @pytest.mark.parametrize("tile", [None, 1])
 def test_without_any_negative_it_is_zero_and_in_the_graph(whiskers, tile):
