@@ -150,7 +150,6 @@ class Study:
                     "test": {str(seed): test.mean(_seeded(name, seed)) for seed in self.seeds},
                     "test_mean": statistics.fmean(pooled[name].values()),
                     "minus": {other: _minus(pooled[name], references[other]) for other in _others(name)},
-                    "seconds": [test.seconds[_seeded(name, seed)] for seed in self.seeds],
                 }
                 for name, way in self.ways.items()
             },
@@ -180,12 +179,11 @@ class Study:
                 recipe, store=self.store, out=self.out, until=name, progress=console.progress, emit=console.emit
             )
         found = read_per_query(result.artifacts[name].path)
-        evaluate, store = recipe.stages[name], Store(self.store.resolve())
+        evaluate = recipe.stages[name]
         assert isinstance(evaluate, Evaluate)
         keys = {model: result.artifacts[model].key for model in evaluate.models}
         return Scores(
-            {model: {query: row[METRIC] for query, row in found[key, "data"].items()} for model, key in keys.items()},
-            {model: float(store.manifest(key).made["seconds"]) for model, key in keys.items()},
+            {model: {query: row[METRIC] for query, row in found[key, "data"].items()} for model, key in keys.items()}
         )
 
     def _setting(self, way: Way, number: int, model: str, dev: "Scores") -> dict[str, Any]:
@@ -194,16 +192,14 @@ class Study:
             "label": way.label(number),
             "stage": stage.model_dump(mode="json"),
             "dev": dev.mean(model),
-            "seconds": dev.seconds[model],
         }
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Models by name: their scores on one split, and the seconds that making them took."""
+    """Models by name: their scores on one split."""
 
     values: Mapping[str, Values]
-    seconds: Mapping[str, float]
 
     def mean(self, model: str) -> float:
         """Of one model."""

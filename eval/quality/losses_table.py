@@ -1,6 +1,5 @@
 """The table of eval.quality.losses, for a terminal and for a README, from its figures."""
 
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,6 @@ COLUMNS = (
     "− base",
     "− InfoNCE",
     "− InfoNCE, like data",
-    "s",
 )
 NUMBERS = COLUMNS.index("dev")  # and all that follow
 
@@ -42,7 +40,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
         f"from {queries['test']} test queries, means over seeds {', '.join(map(str, seeds))}. Differences with 95 % "
         "intervals (paired bootstrap over queries), to the base model, to InfoNCE with in-batch negatives and to "
         f"InfoNCE on the like data; * where they exclude zero, as about {number * 0.05:.0f} of the {number} would by "
-        f"luck alone. s: seconds of training. Made by `{figures['command']}`."
+        f"luck alone. Made by `{figures['command']}`."
     )
     rules = ["---" if number < NUMBERS else "---:" for number in range(len(COLUMNS))]
     lines = [COLUMNS, rules, *_rows(figures)]
@@ -52,7 +50,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
 def _rows(figures: Mapping[str, Any]) -> list[list[str]]:
     """The cells, best on test first."""
     base, losses = figures["base"], figures["losses"]
-    rows = [["none: the base model", "", "", f"{base['dev']:.4f}", f"{base['test']:.4f}", *[""] * 5]]
+    rows = [["none: the base model", "", "", f"{base['dev']:.4f}", f"{base['test']:.4f}", *[""] * 4]]
     for name, found in sorted(losses.items(), key=lambda item: -item[1]["test_mean"]):
         chosen, minus, like = found["settings"][found["chosen"]], found["minus"], found["like"]
         rows.append(
@@ -66,7 +64,6 @@ def _rows(figures: Mapping[str, Any]) -> list[list[str]]:
                 _interval(minus.get("base")),
                 _interval(minus.get("infonce")),
                 _interval(minus.get(like)) if like not in ("infonce", name) else "",
-                f"{statistics.fmean(found['seconds']):.0f}",
             ]
         )
     return rows
