@@ -15,7 +15,7 @@ from embedkit.losses import Batch, InfoNCE, Ragged
 from embedkit.training.objective import tile_rows
 
 MINI_BATCHES = {"cpu": (32, 256, 512, 1024, 2048), "cuda": (32, 256, 1024, 4096, 8192)}
-SLOWEST = 2**27  # scores up to which mini-batches of 32, the peer's default, are worth the wait on a CPU
+SLOWEST = 2**24  # scores up to which mini-batches of 32, the default of the peer, are worth the wait on a CPU
 Way = Callable[[Tensor, Tensor], Tensor]
 
 
