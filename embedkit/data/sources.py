@@ -13,16 +13,9 @@ from embedkit.core.estimate import Size
 from embedkit.core.progress import Progress
 from embedkit.core.records import SPLITS
 from embedkit.core.spec import LocalPath, Spec
-from embedkit.data.assemble import (
-    SPLIT_NAMES,
-    Columns,
-    Tables,
-    read_documents,
-    read_judgements,
-    read_pair_rows,
-    read_queries,
-)
+from embedkit.data.assemble import Tables, read_documents, read_judgements, read_queries
 from embedkit.data.commit import Commit, check_commit
+from embedkit.data.pair_rows import SPLIT_NAMES, Columns, read_pair_rows
 from embedkit.data.rows import Rejects, Row, rows_of
 from embedkit.data.sizes import mean_tokens, queries_in, rows_in
 

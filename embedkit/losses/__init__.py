@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from embedkit.losses.base import Loss
-from embedkit.losses.batch import Batch, Guide, Taught
+from embedkit.losses.batch import Batch
 from embedkit.losses.blocks import negatives
 from embedkit.losses.cacr import CACR
 from embedkit.losses.dcl import DCL, DCLW
@@ -17,6 +17,7 @@ from embedkit.losses.margin_mse import MarginMSE
 from embedkit.losses.matryoshka import Matryoshka
 from embedkit.losses.mixing import Mixing, MoCHi
 from embedkit.losses.order import PRO, Pearson, RankKL
+from embedkit.losses.parts import Guide, Taught
 from embedkit.losses.progressive import Progressive
 from embedkit.losses.ragged import Ragged
 from embedkit.losses.soft_label import SoftLabelInfoNCE

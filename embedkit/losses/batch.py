@@ -4,13 +4,15 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from embedkit.core.errors import DataError
+from embedkit.losses.checks import problem_of
 from embedkit.losses.kernels import HALF
+from embedkit.losses.parts import Guide, Taught, Tiling
 from embedkit.losses.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -28,31 +30,6 @@ _STALE = {
 
 def _no_pairs() -> Tensor:
     return torch.empty(0, 2, dtype=torch.int64)
-
-
-class Guide(NamedTuple):
-    """Unit-length embeddings of the batch's texts by another model, made beforehand."""
-
-    queries: Tensor  # (Q, G)
-    documents: Tensor  # (M, G)
-
-
-class Taught(NamedTuple):
-    """Teacher scores of documents outside a query's own list."""
-
-    rows: Tensor  # (K,) int64: row of `queries`
-    doc_ids: Tensor  # (K,) int64; those of documents that are not in the batch are ignored
-    scores: Tensor  # (K,)
-
-
-class Tiling(NamedTuple):
-    """Where gradients of one tile go, while `tiles` computes it; only for these very embeddings."""
-
-    queries: Tensor  # (Q, D)
-    documents: Tensor  # (M, D)
-    local: range
-    rows: Tensor  # (B, D): the queries in `local`, as a tensor of their own
-    sink: Tensor  # (M, D): the sum of the documents' gradients
 
 
 @dataclass(frozen=True)
@@ -91,7 +68,7 @@ class Batch:
             object.__setattr__(self, "local", range(len(self.queries)))
         for name in ("known", "suspects"):  # where left out, they were made on the CPU
             object.__setattr__(self, name, getattr(self, name).to(self.doc_ids.device))
-        if problem := _problem(self):
+        if problem := problem_of(self):
             raise DataError(f"batch: {problem}")
 
     def __len__(self) -> int:
@@ -195,9 +172,15 @@ class Batch:
         _, group, sizes = torch.unique(self.query_ids, return_inverse=True, return_counts=True)
         return Ragged(torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), order).take(group)
 
+    @cached_property
+    def by_id(self) -> tuple[Tensor, Tensor]:
+        """(M,) ids of the documents, ascending, and the column of each."""
+        ids, columns = self.doc_ids.sort()
+        return ids, columns
+
     def present(self, rows: Tensor, doc_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of (row, id of a document) pairs, those whose document is in the batch: row, column, place in the input."""
-        ids, order = self.doc_ids.sort()
+        ids, order = self.by_id
         place = torch.searchsorted(ids, doc_ids.contiguous()).clamp(max=len(ids) - 1)
         found = (ids[place] == doc_ids).nonzero()[:, 0]
         return rows[found], order[place[found]], found
@@ -252,58 +235,3 @@ class _Pick(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
         ctx.sink.index_add_(0, ctx.rows, grads[0].to(ctx.sink.dtype))
         return None, None, None
-
-
-def _problem(batch: Batch) -> str | None:
-    """What is wrong with the batch, if anything."""
-    rows, columns, local = len(batch.queries), len(batch.documents), batch.local or range(0)
-    shapes = (batch.queries.shape[1:], batch.documents.shape[1:])
-    checks = (
-        (len(local) == 0, "no queries"),
-        (len(set(shapes)) > 1 or len(shapes[0]) != 1, f"embeddings must be (rows, D); their row shapes are {shapes}"),
-        (len(batch.query_ids) != rows, f"{len(batch.query_ids)} query ids for {rows} queries"),
-        (len(batch.doc_ids) != columns, f"{len(batch.doc_ids)} document ids for {columns} documents"),
-        (
-            local.step != 1 or not 0 <= local.start <= local.stop <= rows,
-            f"the queries to account for are {local} of {rows}",
-        ),
-        (
-            len(batch.positives) != rows or len(batch.negatives) != rows,
-            f"positives and negatives must be {rows} lists each",
-        ),
-        *((p.shape[1:] != (2,), f"{n} must be (K, 2); found {tuple(p.shape)}") for n, p in _pairs(batch)),
-        *((len(t) != n, f"{name} must be {n} rows; found {len(t)}") for name, t, n in _sized(batch)),
-    )
-    for wrong, message in checks:
-        if wrong:
-            return message
-    return _contents_problem(batch, torch.cat([batch.positives.values, batch.negatives.values]))
-
-
-def _contents_problem(batch: Batch, used: Tensor) -> str | None:
-    columns = len(batch.documents)
-    if bool((batch.positives.lengths < 1).any()):
-        return "a query has no positive; every query needs one"
-    if bool(((used < 0) | (used >= columns)).any()):
-        return f"a positive or negative is outside the {columns} documents"
-    if bool((batch.doc_ids.sort().values.diff() == 0).any()):
-        return "two documents have one id; each distinct text must be there once"
-    if batch.targets is not None and not torch.equal(batch.targets.offsets, batch.own.offsets):
-        return "target scores must be one per positive and negative of each query"
-    return None
-
-
-def _pairs(batch: Batch) -> tuple[tuple[str, Tensor], ...]:
-    return ("known", batch.known), ("suspects", batch.suspects)
-
-
-def _sized(batch: Batch) -> list[tuple[str, Tensor, int]]:
-    """Optional parts that have one row a query or document: name, tensor, rows."""
-    rows, columns = len(batch.queries), len(batch.documents)
-    parts = [
-        ("query_classes", batch.query_classes, rows),
-        ("doc_classes", batch.doc_classes, columns),
-        ("guide.queries", batch.guide and batch.guide.queries, rows),
-        ("guide.documents", batch.guide and batch.guide.documents, columns),
-    ]
-    return [(name, tensor, size) for name, tensor, size in parts if tensor is not None]

@@ -1,9 +1,10 @@
 """Scores of negatives: the one place where documents are left out, re-weighted and summed over."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from embedkit.losses.batch import Batch
@@ -11,6 +12,15 @@ from embedkit.losses.kernels import add_product, exponentials, product
 
 Direction = Literal["query_to_document", "query_to_query", "document_to_query", "document_to_document"]
 Side = Literal["queries", "documents"]
+
+
+def _in_order(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
+    if len(set(directions)) < len(directions):
+        raise ValueError("names a direction twice")
+    return tuple(d for d in get_args(Direction) if d in directions)
+
+
+Directions = Annotated[tuple[Direction, ...], Field(min_length=1), AfterValidator(_in_order)]
 
 
 @dataclass(frozen=True)

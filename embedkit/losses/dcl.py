@@ -1,23 +1,14 @@
 """Decoupled contrastive learning, plain (DCL) and weighted (DCLW)."""
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import AfterValidator, Field, PositiveFloat
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from embedkit.losses.base import Loss
 from embedkit.losses.batch import Batch
-from embedkit.losses.blocks import Direction, negatives
-
-
-def _distinct(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
-    if len(set(directions)) < len(directions):
-        raise ValueError("names a direction twice")
-    return tuple(d for d in get_args(Direction) if d in directions)
-
-
-Directions = Annotated[tuple[Direction, ...], Field(min_length=1), AfterValidator(_distinct)]
+from embedkit.losses.blocks import Direction, Directions, negatives
 
 
 class DCL(Loss):

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from embedkit.core.errors import DataError
 from embedkit.losses.base import Need
-from embedkit.losses.batch import Batch, Guide
+from embedkit.losses.batch import Batch
 from embedkit.losses.blocks import Block
+from embedkit.losses.parts import Guide
 from embedkit.losses.ragged import Ragged
 from embedkit.losses.wrapper import Wrapper, lowest
 

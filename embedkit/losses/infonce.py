@@ -1,7 +1,7 @@
 """InfoNCE with in-batch and hard negatives, in up to four directions."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat
@@ -10,17 +10,15 @@ from torch.nn.functional import logsigmoid
 
 from embedkit.losses.base import Loss, Need
 from embedkit.losses.batch import Batch
-from embedkit.losses.blocks import Direction, negatives
+from embedkit.losses.blocks import Direction, Directions, negatives
 from embedkit.losses.ragged import Ragged
 from embedkit.losses.rules import Hardness, HardnessOf, SameClass
 
 
-def _in_order(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
+def _has_the_pair(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
     if "query_to_document" not in directions:
         raise ValueError("must contain query_to_document, which holds the positive pair")
-    if len(set(directions)) < len(directions):
-        raise ValueError("names a direction twice")
-    return tuple(d for d in get_args(Direction) if d in directions)
+    return directions
 
 
 class InfoNCE(Loss):
@@ -52,7 +50,7 @@ class InfoNCE(Loss):
     tiled: ClassVar[bool] = True
     contrasts: ClassVar[bool] = True
     temperature: PositiveFloat = 0.05
-    directions: Annotated[tuple[Direction, ...], AfterValidator(_in_order)] = ("query_to_document",)
+    directions: Annotated[Directions, AfterValidator(_has_the_pair)] = ("query_to_document",)
     other_positives: Literal["left_out", "negatives"] = "left_out"
     focal: NonNegativeFloat = 0.0
     focal_detach: bool = False  # True: no gradient through the focal weight

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from embedkit.losses.batch import Batch, Guide
+from embedkit.losses.batch import Batch
+from embedkit.losses.parts import Guide
 from embedkit.losses.ragged import Ragged
 from embedkit.losses.wrapper import lowest
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embedkit.losses.batch import Batch, Tiling
+from embedkit.losses.batch import Batch
+from embedkit.losses.parts import Tiling
 
 Compute = Callable[[Batch], Tensor]
 

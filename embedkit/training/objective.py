@@ -10,8 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from embedkit.core.errors import DataError
 from embedkit.losses import Batch, Loss
-from embedkit.training.assembly import Structure as Structure
-from embedkit.training.assembly import assemble
+from embedkit.training.assembly import Structure, assemble
 from embedkit.training.distributed import world_size
 
 Features = dict[str, Any]

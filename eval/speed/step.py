@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from embedkit.losses import InfoNCE
-from embedkit.training.objective import Objective, Structure
+from embedkit.training.assembly import Structure
+from embedkit.training.objective import Objective
 
 CHUNK = 64
 TOKENS = 32
