@@ -142,6 +142,7 @@ def text_batch(
     structure = _structure(queries, documents, positives, negatives, examples)
     if "targets" in needs:
         structure["targets"] = torch.tensor(scores, dtype=torch.float32)
+    if "taught" in needs:
         structure["taught_pairs"], structure["taught_scores"] = _taught(queries, own, examples)
     if "classes" in needs:
         structure["query_classes"] = _ids([examples.query_classes.get(query, NO_CLASS) for query in queries])

@@ -58,7 +58,7 @@ def examples_of(pairs: Pairs, *, needs: Set[Need] = frozenset()) -> Examples:
         skipped["negatives known to be relevant"] += len(negatives & known[query])
         skipped["negatives that may be relevant"] += len(negatives & suspects[query])
         rows.append(_row(pair, query, document_of, known[query] | suspects[query]))
-        if "targets" in needs:
+        if "taught" in needs:
             taught[query] = _targets(pair, document_of) | taught[query]
     if not rows:
         found = ", ".join(f"{n} {why}" for why, n in sorted(skipped.items())) or "it is empty"

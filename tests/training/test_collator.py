@@ -99,16 +99,16 @@ def test_prompts_reach_the_tokeniser_and_the_trainer_finds_two_columns():
 
 def test_suspects_and_taught_pairs_go_with_their_rows():
     data = replace(DATA, suspects={1: frozenset({6, 5})}, taught={0: {0: 0.5, 3: 3.25, 5: 0.1, 4: 0.2}, 2: {6: 1.0}})
-    structure = text_batch(data, DRAWS[:2], Picks(negatives=1), seed=0, needs={"targets"}).structure
+    structure = text_batch(data, DRAWS[:2], Picks(negatives=1), seed=0, needs={"targets", "taught"}).structure
     assert structure["suspects"].tolist() == [[1, 5], [1, 6]]
     assert structure["taught_pairs"].tolist() == [[0, 4], [0, 5]]  # not of what the list itself shows
     assert structure["taught_scores"].tolist() == pytest.approx([0.2, 0.1])
-    empty = text_batch(data, DRAWS[2:], Picks(), seed=0, needs={"targets"}).structure
+    empty = text_batch(data, DRAWS[2:], Picks(), seed=0, needs={"targets", "taught"}).structure
     assert [empty[name].shape for name in ("suspects", "taught_pairs", "taught_scores")] == [(0, 2), (0, 2), (0,)]
 
 
 def test_parts_that_nothing_needs_are_not_there():
-    structure = text_batch(replace(DATA, taught={0: {4: 0.2}}), DRAWS, Picks(), seed=0).structure
+    structure = text_batch(replace(DATA, taught={0: {4: 0.2}}), DRAWS, Picks(), seed=0, needs={"negatives"}).structure
     assert not {"targets", "taught_pairs", "suspects", "query_classes", "guide_queries"} & structure.keys()
 
 

@@ -83,8 +83,8 @@ def test_targets_of_all_rows_of_a_text_come_together():
         Pair("twin of q1", ("same as a",), negatives=("c",), positive_targets=(0.8,), negative_targets=(0.3,)),
         Pair("twin of q1", ("a",), negatives=("c",)),  # no teacher saw this one
     ]
-    assert examples_of(pairs(*rows), needs={"targets"}).taught == {0: {0: 0.9, 1: 0.1, 2: 0.3}}
-    assert examples_of(pairs(*rows)).taught == {}
+    assert examples_of(pairs(*rows), needs={"targets", "taught"}).taught == {0: {0: 0.9, 1: 0.1, 2: 0.3}}
+    assert examples_of(pairs(*rows), needs={"targets"}).taught == {}
 
 
 def test_classes_are_numbers_and_a_positive_is_of_its_querys():

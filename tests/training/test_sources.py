@@ -112,7 +112,7 @@ def test_suspects_are_negatives_of_nobody(tiny_model, mined, tmp_path):
 def test_what_the_teacher_scored_beyond_the_batch_reaches_the_loss(tiny_model, mined, tiny_dataset, tmp_path):
     teach = Teach(pairs="mined", data="data", student="model", teachers=(BM25(),), if_not_better="warn")
     taught = made(teach, tmp_path / "teach", mined=mined, data=tiny_dataset.path, model=tiny_model)
-    run(train(loss=Witness(wants=("targets",)), negatives=1), tiny_model, taught, tmp_path / "seen")
+    run(train(loss=Witness(wants=("targets", "taught")), negatives=1), tiny_model, taught, tmp_path / "seen")
     rows = {row.query_id: row for row in read_pairs(taught).rows}
     assert all(batch.taught is not None for batch in SEEN)
     assert sum(len(batch.taught.rows) for batch in SEEN) > 0
