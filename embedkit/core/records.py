@@ -2,8 +2,8 @@
 
 A *dataset* is a folder with
 
-    corpus.parquet           doc_id, title, text, and perhaps class
-    queries.parquet          query_id, text, and perhaps class
+    corpus.parquet           doc_id, title, text, and perhaps class and metadata
+    queries.parquet          query_id, text, and perhaps class and metadata
     qrels/<split>.parquet    query_id, doc_id, relevance      (split: train, dev, test)
 
 *Pairs* are a folder with corpus.parquet and queries.parquet as above, and
@@ -11,11 +11,13 @@ A *dataset* is a folder with
     pairs.parquet            query_id, positives [doc_id], known [doc_id], negatives [doc_id], and per entry of
                              `negatives` negative_scores, per entry of `positives` positive_scores, and
                              positive_targets / negative_targets (teacher or gold scores), where a stage has made
-                             them; and perhaps suspects [doc_id]
+                             them; and perhaps suspects [doc_id], per entry of `negatives` negative_ranks, and fills
+                             [doc_id], those of the negatives that a fill policy put there
 
 `known` has every document known to be relevant to the query: none may ever serve as its negative, nor may `suspects`,
 which a false-negative filter took for relevant. A dataset is pairs as well: one row for each query of its train split.
-Columns that are perhaps there are left out where nothing is in them.
+Columns that are perhaps there are left out where nothing is in them; `metadata` is a JSON object with a source's other
+fields. `embedkit.core.pair_files` reads and writes pairs that are larger than memory.
 """
 
 import os
@@ -28,17 +30,18 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embedkit.core.columns import Documents, Strings, mapped
 from embedkit.core.errors import ArtifactError
 
 SPLITS: Final = ("train", "dev", "test")
 Qrels = dict[str, dict[str, int]]  # query_id -> doc_id -> relevance
 
-_PERHAPS: Final = ("class", "suspects")  # columns left out where they are empty
-_CORPUS = pa.schema([(name, pa.string()) for name in ("doc_id", "title", "text", "class")])
-_QUERIES = pa.schema([(name, pa.string()) for name in ("query_id", "text", "class")])
+PERHAPS: Final = ("class", "metadata", "suspects", "negative_ranks", "fills")  # columns left out where they are empty
+_CORPUS = pa.schema([(name, pa.string()) for name in ("doc_id", "title", "text", "class", "metadata")])
+_QUERIES = pa.schema([(name, pa.string()) for name in ("query_id", "text", "class", "metadata")])
 _QRELS = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32())])
 _IDS, _SCORES = pa.list_(pa.string()), pa.list_(pa.float32())
-_PAIRS = pa.schema(
+PAIRS: Final = pa.schema(
     [
         ("query_id", pa.string()),
         ("positives", _IDS),
@@ -49,6 +52,8 @@ _PAIRS = pa.schema(
         ("positive_targets", _SCORES),
         ("negative_targets", _SCORES),
         ("suspects", _IDS),
+        ("negative_ranks", pa.list_(pa.int32())),
+        ("fills", _IDS),
     ]
 )
 
@@ -61,17 +66,23 @@ class Corpus:
     titles: Sequence[str]
     texts: Sequence[str]
     classes: Sequence[str] = ()  # "" for a document without one; empty where none has one
+    metadata: Sequence[str] = ()  # a JSON object each, "" for a document without; empty where none has any
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: Sequence[int]) -> "Corpus":
         """The documents of these rows."""
-        return Corpus(*(_taken(column, rows) for column in (self.ids, self.titles, self.texts, self.classes)))
+        columns = (self.ids, self.titles, self.texts, self.classes, self.metadata)
+        return Corpus(*(_taken(column, rows) for column in columns))
 
     def full_texts(self) -> list[str]:
         """What an encoder is given for each document: title and text, a space between."""
-        return [document_text(title, text) for title, text in zip(self.titles, self.texts, strict=True)]
+        return list(self.documents())
+
+    def documents(self) -> Documents:
+        """The same, joined only when asked for."""
+        return Documents(self.titles, self.texts)
 
 
 @dataclass(frozen=True)
@@ -81,13 +92,14 @@ class Queries:
     ids: Sequence[str]
     texts: Sequence[str]
     classes: Sequence[str] = ()  # as of a corpus
+    metadata: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: Sequence[int]) -> "Queries":
         """The queries of these rows."""
-        return Queries(*(_taken(column, rows) for column in (self.ids, self.texts, self.classes)))
+        return Queries(*(_taken(column, rows) for column in (self.ids, self.texts, self.classes, self.metadata)))
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,8 @@ class Pair:
     positive_targets: tuple[float, ...] = ()
     negative_targets: tuple[float, ...] = ()
     suspects: tuple[str, ...] = ()  # neither positives nor negatives
+    negative_ranks: tuple[int, ...] = ()  # 1-based among the query's candidates; 0 for a fill
+    fills: tuple[str, ...] = ()  # negatives that no search found
 
 
 @dataclass(frozen=True)
@@ -131,31 +145,37 @@ class Dataset:
     qrels: Mapping[str, Qrels] = field(default_factory=dict)  # split -> qrels
 
 
-def document_text(title: str, text: str) -> str:
-    """Title and text as one string, as BEIR and mteb join them."""
-    return f"{title} {text}".strip()
-
-
 def write_corpus(folder: Path, corpus: Corpus) -> None:
     """Write corpus.parquet."""
-    _write(folder / "corpus.parquet", _CORPUS, [corpus.ids, corpus.titles, corpus.texts, corpus.classes])
+    columns = [corpus.ids, corpus.titles, corpus.texts, corpus.classes, corpus.metadata]
+    _write(folder / "corpus.parquet", _CORPUS, columns)
 
 
 def read_corpus(folder: Path) -> Corpus:
     """Read corpus.parquet."""
     columns = _read(folder / "corpus.parquet", _CORPUS)
-    return Corpus(columns["doc_id"], columns["title"], columns["text"], columns["class"])
+    return Corpus(*(columns[name] for name in _CORPUS.names))
+
+
+def open_corpus(folder: Path, work: Path) -> Corpus:
+    """The same, memory-mapped from a copy in `work`: for corpora larger than memory."""
+    return Corpus(*_open(folder / "corpus.parquet", _CORPUS, work))
 
 
 def write_queries(folder: Path, queries: Queries) -> None:
     """Write queries.parquet."""
-    _write(folder / "queries.parquet", _QUERIES, [queries.ids, queries.texts, queries.classes])
+    _write(folder / "queries.parquet", _QUERIES, [queries.ids, queries.texts, queries.classes, queries.metadata])
 
 
 def read_queries(folder: Path) -> Queries:
     """Read queries.parquet."""
     columns = _read(folder / "queries.parquet", _QUERIES)
-    return Queries(columns["query_id"], columns["text"], columns["class"])
+    return Queries(*(columns[name] for name in _QUERIES.names))
+
+
+def open_queries(folder: Path, work: Path) -> Queries:
+    """The same, memory-mapped from a copy in `work`."""
+    return Queries(*_open(folder / "queries.parquet", _QUERIES, work))
 
 
 def write_qrels(folder: Path, split: str, qrels: Qrels) -> None:
@@ -203,13 +223,17 @@ def pairs_of(qrels: Qrels) -> list[Pair]:
 
 def write_pair_rows(folder: Path, rows: Sequence[Pair]) -> None:
     """Write pairs.parquet."""
-    _write(folder / "pairs.parquet", _PAIRS, [[getattr(row, name) for row in rows] for name in _PAIRS.names])
+    _write(folder / "pairs.parquet", PAIRS, [[getattr(row, name) for row in rows] for name in PAIRS.names])
 
 
 def read_pair_rows(folder: Path) -> list[Pair]:
     """Read pairs.parquet."""
-    columns = _read(folder / "pairs.parquet", _PAIRS)
-    lists = [name for name in _PAIRS.names[1:] if columns[name]]
+    return pairs_from(_read(folder / "pairs.parquet", PAIRS))
+
+
+def pairs_from(columns: Mapping[str, Sequence[Any]]) -> list[Pair]:
+    """Rows from the columns of pairs.parquet."""
+    lists = [name for name in PAIRS.names[1:] if columns.get(name)]
     return [
         Pair(query, **{name: tuple(columns[name][i]) for name in lists}) for i, query in enumerate(columns["query_id"])
     ]
@@ -241,10 +265,27 @@ def _taken(column: Sequence[str], rows: Sequence[int]) -> Sequence[str]:
 
 
 def _write(path: Path, schema: pa.Schema, columns: Sequence[Any]) -> None:
-    kept = [(f, column) for f, column in zip(schema, columns, strict=True) if f.name not in _PERHAPS or any(column)]
+    kept = [(f, column) for f, column in zip(schema, columns, strict=True) if f.name not in PERHAPS or any(column)]
     arrays = [pa.array(column, type=f.type) for f, column in kept]
     table = pa.Table.from_arrays(arrays, schema=pa.schema([f for f, _ in kept]))
     pq.write_table(table, path, compression="zstd")
+
+
+def _open(path: Path, schema: pa.Schema, work: Path) -> list[Sequence[str]]:
+    try:
+        table = mapped(path, work)
+    except pa.ArrowException as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder to remake it.") from None
+    found = present(path, table.column_names, schema)
+    return [Strings(table.column(name)) if name in found else () for name in schema.names]
+
+
+def present(path: Path, columns: Sequence[str], schema: pa.Schema) -> list[str]:
+    """Names of the schema's columns that a file has. Raises `ArtifactError` if one is missing that must be there."""
+    found = [name for name in schema.names if name in columns]
+    if missing := [name for name in schema.names if name not in found and name not in PERHAPS]:
+        raise ArtifactError(f"{path}: has no column {missing[0]!r}; it has {list(columns)}")
+    return found
 
 
 def _read(path: Path, schema: pa.Schema) -> dict[str, Sequence[Any]]:
@@ -252,7 +293,5 @@ def _read(path: Path, schema: pa.Schema) -> dict[str, Sequence[Any]]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder to remake it.") from None
-    found = [name for name in schema.names if name in table.column_names]
-    if missing := [name for name in schema.names if name not in found and name not in _PERHAPS]:
-        raise ArtifactError(f"{path}: has no column {missing[0]!r}; it has {table.column_names}")
+    found = present(path, table.column_names, schema)
     return {name: table.column(name).to_pylist() if name in found else () for name in schema.names}

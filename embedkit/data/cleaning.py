@@ -9,9 +9,9 @@ from pydantic import Field, NonNegativeInt
 
 from embedkit.core.errors import DataError
 from embedkit.core.progress import Progress, silent
-from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, document_text
+from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels
 from embedkit.core.spec import Spec
-from embedkit.core.text import normalised
+from embedkit.core.text import document_text, normalised
 from embedkit.data.duplicates import NearDuplicates
 
 _PROTECTED: Final = {"dev": ("test",), "train": ("test", "dev")}  # a split gives way to those

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from embedkit.core.records import document_text
+from embedkit.core.text import document_text
 
 
 def write_subset(data: Path, documents: int, out: Path) -> None:

@@ -8,7 +8,6 @@ from embedkit.core.records import (
     Pair,
     Pairs,
     Queries,
-    document_text,
     link_tables,
     pairs_of,
     read_dataset,
@@ -16,6 +15,7 @@ from embedkit.core.records import (
     write_dataset,
     write_pairs,
 )
+from embedkit.core.text import document_text
 
 CORPUS = Corpus(["d1", "d2"], ["tïtle", ""], ["text", "two"])
 QUERIES = Queries(["q1", "q2"], ["one", "two 你好"])

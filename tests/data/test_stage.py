@@ -5,11 +5,11 @@ import pytest
 from pydantic import ValidationError
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import document_text, read_dataset, read_pair_rows, read_pairs
+from embedkit.core.records import read_dataset, read_pair_rows, read_pairs
 from embedkit.core.stage import Artifact
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
-from embedkit.core.text import normalised
+from embedkit.core.text import document_text, normalised
 from embedkit.data.stage import Data, Weak
 from tests.tiny import build_tiny_beir, write_jsonl
 

@@ -1,0 +1,108 @@
+"""Columns of text that stay where Arrow has them: in a memory-mapped file, if they are large."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from embedkit.core.text import document_text
+
+Rows = NDArray[np.int64]
+_AT_A_TIME: Final = 4096  # strings that are Python objects at a time
+
+
+class Strings(Sequence[str]):
+    """n strings of an Arrow column. An entry becomes a Python string when it is asked for; slices copy nothing."""
+
+    def __init__(self, column: pa.ChunkedArray | pa.Array) -> None:
+        self.column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> "Strings": ...
+    def __getitem__(self, row: int | slice) -> "str | Strings":
+        if isinstance(row, slice):
+            start, stop, step = row.indices(len(self))
+            if step != 1:
+                return Strings(pa.array([self[i] for i in range(start, stop, step)], type=pa.string()))
+            return Strings(self.column.slice(start, max(0, stop - start)))
+        text: str = self.column[int(row)].as_py()
+        return text
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_A_TIME):
+            yield from self.column.slice(start, _AT_A_TIME).to_pylist()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, rows: Rows) -> list[str]:
+        """The strings of these rows."""
+        return [self[row] for row in rows]
+
+
+class Documents(Sequence[str]):
+    """What an encoder is given of n documents: title and text, a space between. Joined when asked for."""
+
+    def __init__(self, titles: Sequence[str], texts: Sequence[str]) -> None:
+        self.titles, self.texts = titles, texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> "Documents": ...
+    def __getitem__(self, row: int | slice) -> "str | Documents":
+        if isinstance(row, slice):
+            return Documents(self.titles[row], self.texts[row])
+        return document_text(self.titles[row], self.texts[row])
+
+    def __iter__(self) -> Iterator[str]:
+        return map(document_text, self.titles, self.texts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def places(ids: Sequence[str], wanted: Sequence[str]) -> Rows:
+    """Where in `ids` each of `wanted` stands; -1 for those not there. Makes no Python string of the others."""
+    known = _arrow(ids)
+    found = pc.index_in(_arrow(wanted), value_set=known)
+    return np.asarray(pc.fill_null(found, -1).combine_chunks(), dtype=np.int64)
+
+
+def mapped(parquet: Path, work: Path) -> pa.Table:
+    """The table of a Parquet file as memory-mapped Arrow: a copy in `work`, written once, row group by row group."""
+    path = work / f"{parquet.stem}.arrow"
+    if not path.is_file():
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        source = pq.ParquetFile(parquet)
+        with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, source.schema_arrow) as writer:
+            for batch in source.iter_batches(batch_size=_AT_A_TIME):
+                writer.write_batch(batch)
+        draft.replace(path)
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _arrow(strings: Sequence[str]) -> pa.ChunkedArray:
+    return strings.column if isinstance(strings, Strings) else pa.chunked_array([pa.array(strings, type=pa.string())])
