@@ -4,54 +4,47 @@ To add one: write a class whose results equal those of `Exact`, or say in its do
 `AnyIndex`.
 """
 
-import abc
 import importlib.util
 import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, JsonValue, PositiveInt
 
 from embedkit.core.errors import DataError, EmbedkitError
-from embedkit.core.progress import Progress, silent
-from embedkit.core.spec import Execution, Spec
+from embedkit.core.progress import Progress
+from embedkit.core.spec import Execution
 from embedkit.retrieval.nearest import SPARE, Floats, Rows, Vectors, rounding, settle
+from embedkit.retrieval.searcher import Index, Searcher
+
+Find = Callable[[Floats, Vectors, int, Progress], tuple[Rows, Floats]]
 
 logger = logging.getLogger(__name__)
 
 _FAISS_GPU_LIMIT = 2048  # most neighbours its GPU indexes give
 
 
-class Index(Spec, abc.ABC):
-    """Finds each query's nearest documents."""
+class _Settled(Searcher):
+    """Settles what a float32 search found."""
 
-    kind: str
+    def __init__(self, documents: Vectors, find: Find, facts: Mapping[str, JsonValue]) -> None:
+        super().__init__(documents)
+        self._find, self._facts = find, facts
 
-    def search(
-        self, queries: Floats, documents: Vectors, top_k: int, progress: Progress = silent
-    ) -> tuple[Rows, Floats]:
-        """Rows and scores, both (Q, k), of each query's k = min(top_k, N) nearest documents.
+    @property
+    def facts(self) -> Mapping[str, JsonValue]:
+        return self._facts
 
-        Best first, equal scores by row. `queries` is (Q, D), `documents` (N, D): an array, or stored vectors, which are
-        read slice by slice. Raises `DataError` if the two do not fit together, hold NaN, or N or `top_k` is 0.
-        """
-        _check(queries, documents, top_k)
-        k = min(top_k, documents.shape[0])
-        if not len(queries):
-            return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
-        slack = rounding(queries, documents)
+    def _search(self, queries: Floats, top_k: int, progress: Progress) -> tuple[Rows, Floats]:
+        slack = rounding(queries, self.documents)
         if not np.isfinite(slack).all():
             raise DataError("search: a vector holds NaN or infinity; the model that made it is damaged")
-        rows, last = self._candidates(queries, documents, min(k + SPARE, documents.shape[0]), progress)
-        return settle(queries, documents, rows, last + slack, top_k=k)
-
-    def check_installed(self) -> None:
-        """Raise `EmbedkitError` if a library this index needs is not installed. Imports nothing."""
-
-    @abc.abstractmethod
-    def _candidates(self, queries: Floats, documents: Vectors, count: int, progress: Progress) -> tuple[Rows, Floats]:
-        """(Q, count) rows that score best in float32, in any order, and (Q,) the lowest score among them."""
+        count = min(top_k + SPARE, self.documents.shape[0])
+        rows, last = self._find(queries, self.documents, count, progress)
+        return settle(queries, self.documents, rows, last + slack, top_k=top_k)
 
 
 class Exact(Index):
@@ -61,6 +54,9 @@ class Exact(Index):
     query_tile: Annotated[PositiveInt, Execution()] = 1024
     document_tile: Annotated[PositiveInt, Execution()] = 16_384
     device: Annotated[Literal["auto", "cpu", "cuda"], Execution()] = "auto"  # auto: CUDA if there is a GPU
+
+    def _open(self, documents: Vectors, work: Path | None, progress: Progress) -> Searcher:
+        return _Settled(documents, self._candidates, {"index": "exact", "device": _device(self.device)})
 
     def _candidates(self, queries: Floats, documents: Vectors, count: int, progress: Progress) -> tuple[Rows, Floats]:
         device = _device(self.device)
@@ -89,6 +85,10 @@ class Faiss(Index):
         if importlib.util.find_spec("faiss") is None:
             raise _no_faiss()
 
+    def _open(self, documents: Vectors, work: Path | None, progress: Progress) -> Searcher:
+        _import_faiss()
+        return _Settled(documents, self._candidates, {"index": "faiss"})
+
     def _candidates(self, queries: Floats, documents: Vectors, count: int, progress: Progress) -> tuple[Rows, Floats]:
         index = _faiss_index(_import_faiss(), queries.shape[1], count)
         total = documents.shape[0]
@@ -108,18 +108,6 @@ class Faiss(Index):
 
 
 AnyIndex = Annotated[Exact | Faiss, Field(discriminator="kind")]
-
-
-def _check(queries: Floats, documents: Vectors, top_k: int) -> None:
-    if top_k < 1:
-        raise DataError(f"search: top_k is {top_k}; it must be at least 1")
-    if not documents.shape[0]:
-        raise DataError("search: there are no documents")
-    if len(queries) and queries.shape[1] != documents.shape[1]:
-        raise DataError(
-            f"search: queries have {queries.shape[1]} dimensions and documents {documents.shape[1]}; "
-            "they come from different models"
-        )
 
 
 def _device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
