@@ -1,60 +1,118 @@
-"""What a mined set looks like: counts, score distributions, hubs, and every candidate with its fate."""
+"""What a mined set looks like: counts, score distributions, hubs. Read from its files, some rows at a time."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from embedkit.core.records import Pair
+from embedkit.core.columns import places
+from embedkit.core.pair_files import pair_batches
 from embedkit.core.stats import histogram
-from embedkit.mining.filters import NONE, Candidates
-from embedkit.mining.miner import CHOSEN, EMPTY, SPARE, Choice
+from embedkit.mining.fates import CANDIDATES
+from embedkit.mining.miner import CHOSEN, NAMES, SPARE
 
-CANDIDATES: Final = "candidates.parquet"
 _HUBS: Final = 10
 _HUB_SHARE: Final = 0.05  # a negative of more queries than this is worth a warning
 _FEW_SHARE: Final = 0.1
+_ROWS: Final = 1 << 17  # candidates in memory at a time
+_AFTER: Final = len(NAMES)  # reasons from here on are drops
+
+Doubles = NDArray[np.float64]
 
 
-def describe(candidates: Candidates, choice: Choice, rows: Sequence[Pair], *, documents: int) -> dict[str, Any]:
-    """stats.json of the mine stage."""
-    wanted = choice.columns.shape[1]
-    found = [len(row.negatives) for row in rows]
-    scores, excluded = candidates.signal("encoder"), len(candidates.excluded)
-    groups = {
-        "positives": np.concatenate([np.asarray(s, dtype=np.float64) for s in candidates.positives["encoder"]]),
-        "negatives": scores[choice.reasons == CHOSEN],
-        "dropped": scores[choice.reasons > SPARE + excluded],
-    }
-    hubs = Counter(doc for row in rows for doc in row.negatives)
-    ranks = candidates.ranks[choice.reasons == CHOSEN]
+@dataclass
+class Tally:
+    """What pairs.parquet and candidates.parquet say, summed up."""
+
+    found: list[int] = field(default_factory=list)  # per query, negatives
+    suspects: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    ranks: int = 0  # sum of those of negatives
+    sums: Counter[str] = field(default_factory=Counter)  # of scores, by group
+    sizes: Counter[str] = field(default_factory=Counter)
+    low: float = math.inf
+    high: float = -math.inf
+
+
+def describe(out: Path, *, wanted: int, doc_ids: Sequence[str], reasons: Sequence[str]) -> dict[str, Any]:
+    """stats.json of the mine stage, from the pairs.parquet and candidates.parquet in `out`.
+
+    `reasons` are those for dropping a candidate, in the order they apply: the excluded ones, then the filters.
+    """
+    tally, served = Tally(), np.zeros(len(doc_ids), dtype=np.int64)
+    for rows in pair_batches(out):
+        tally.found += [len(row.negatives) for row in rows]
+        tally.suspects += sum(len(row.suspects) for row in rows)
+        hit = places(doc_ids, [doc for row in rows for doc in row.negatives])
+        served += np.bincount(hit, minlength=len(served))
+    for group, scores, ranks, names in _groups(out, reasons):
+        _add(tally, group, scores)
+        tally.ranks += int(ranks.sum()) if group == "negatives" else 0
+        tally.reasons.update(names)
     counts = {
-        "queries": len(rows),
-        "documents": documents,
-        "candidates": int(np.count_nonzero(choice.reasons != EMPTY)),
-        "negatives": sum(found),
-        "distinct_negatives": len(hubs),
-        "suspects": sum(len(row.suspects) for row in rows),
-        "spare": choice.count(SPARE),
-        "queries_with_fewer": sum(0 < n < wanted for n in found),
-        "queries_without": found.count(0),
+        "queries": len(tally.found),
+        "documents": len(doc_ids),
+        "candidates": tally.reasons.total(),
+        "negatives": sum(tally.found),
+        "distinct_negatives": int(np.count_nonzero(served)),
+        "suspects": tally.suspects,
+        "spare": tally.reasons[NAMES[SPARE]],
+        "queries_with_fewer": sum(0 < n < wanted for n in tally.found),
+        "queries_without": tally.found.count(0),
     }
-    means = {name: float(np.mean(values, dtype=np.float64)) for name, values in groups.items() if len(values)}
     stats = {
         "counts": counts,
-        "filters": [{"name": name, "dropped": dropped} for name, dropped in choice.dropped.items()],
-        "histograms": histograms(groups),
-        "means": means,
-        "mean_rank": float(ranks.mean()) if len(ranks) else None,
-        "hubs": [{"doc_id": d, "queries": n} for d, n in sorted(hubs.items(), key=lambda h: (-h[1], h[0]))[:_HUBS]],
+        "filters": [{"name": name, "dropped": tally.reasons[name]} for name in reasons],
+        "histograms": _histograms(out, reasons, tally),
+        "means": {name: tally.sums[name] / size for name, size in tally.sizes.items() if size},
+        "mean_rank": tally.ranks / tally.sizes["negatives"] if tally.sizes["negatives"] else None,
+        "hubs": _hubs(served, doc_ids),
     }
     return {**stats, "summary": _summary(stats, wanted), "warnings": _warnings(stats, wanted)}
+
+
+def _groups(out: Path, reasons: Sequence[str]) -> Iterator[tuple[str, Doubles, NDArray[np.int64], Counter[str]]]:
+    """Scores and ranks of positives, negatives and dropped candidates, and how many candidates have which reason."""
+    dropped = set(reasons)
+    for rows in pair_batches(out):
+        scores = np.array([score for row in rows for score in row.positive_scores], dtype=np.float64)
+        yield "positives", scores, np.empty(0, dtype=np.int64), Counter()
+    excluded = {"known_positive", "duplicate_of_positive", "same_text_as_query"}
+    for batch in pq.ParquetFile(out / CANDIDATES).iter_batches(batch_size=_ROWS):
+        names = np.asarray(batch.column("reason").to_pylist(), dtype=object)
+        scores = batch.column("score").to_numpy(zero_copy_only=False).astype(np.float64)
+        ranks = batch.column("rank").to_numpy(zero_copy_only=False).astype(np.int64)
+        yield "negatives", scores[names == NAMES[CHOSEN]], ranks[names == NAMES[CHOSEN]], Counter(names.tolist())
+        filtered = np.isin(names, list(dropped - excluded))
+        yield "dropped", scores[filtered], ranks[filtered], Counter()
+
+
+def _add(tally: Tally, group: str, scores: Doubles) -> None:
+    finite = scores[np.isfinite(scores)]
+    tally.sums[group] += float(finite.sum())  # type: ignore[assignment]
+    tally.sizes[group] += len(finite)
+    if len(finite):
+        tally.low, tally.high = min(tally.low, float(finite.min())), max(tally.high, float(finite.max()))
+
+
+def _histograms(out: Path, reasons: Sequence[str], tally: Tally) -> dict[str, Any]:
+    """One histogram a group, over the range of all."""
+    if not tally.low <= tally.high:
+        return {}
+    low, high = _range(tally.low, tally.high)
+    found: dict[str, Any] = {name: histogram([], low=low, high=high) for name in ("positives", "negatives", "dropped")}
+    for group, scores, _, _ in _groups(out, reasons):
+        part = histogram(scores[np.isfinite(scores)], low=low, high=high)
+        before = found[group]
+        before["counts"] = [a + b for a, b in zip(before["counts"], part["counts"], strict=True)]
+        before["n"] += part["n"]
+    return found
 
 
 def histograms(groups: Mapping[str, ArrayLike]) -> dict[str, Any]:
@@ -63,28 +121,20 @@ def histograms(groups: Mapping[str, ArrayLike]) -> dict[str, Any]:
     everything = np.concatenate(list(arrays.values()))
     if not everything.size:
         return {}
-    low, high = math.floor(everything.min() * 20) / 20, math.ceil(everything.max() * 20) / 20
-    return {name: histogram(values, low=low, high=max(high, low + 0.05)) for name, values in arrays.items()}
+    low, high = _range(float(everything.min()), float(everything.max()))
+    return {name: histogram(values, low=low, high=high) for name, values in arrays.items()}
 
 
-def write_candidates(out: Path, candidates: Candidates, choice: Choice, doc_ids: Sequence[str]) -> None:
-    """Write candidates.parquet: query_id, doc_id, rank (0: excluded), score, reason; each query's best first."""
-    queries, columns = np.nonzero(candidates.rows != NONE)
-    at = (queries, columns)
-    table = pa.table(
-        {
-            "query_id": _take(candidates.query_ids, queries),
-            "doc_id": _take(doc_ids, candidates.rows[at]),
-            "rank": pa.array(candidates.ranks[at].astype(np.int32)),
-            "score": pa.array(candidates.signal("encoder")[at].astype(np.float32)),
-            "reason": _take(choice.names, choice.reasons[at]),
-        }
-    )
-    pq.write_table(table, out / CANDIDATES, compression="zstd")
+def _range(least: float, most: float) -> tuple[float, float]:
+    """A round range that holds both."""
+    low = math.floor(least * 20) / 20
+    return low, max(math.ceil(most * 20) / 20, low + 0.05)
 
 
-def _take(values: Sequence[str], rows: NDArray[Any]) -> pa.Array:
-    return pa.array(values, type=pa.string()).take(pa.array(rows.astype(np.int64)))
+def _hubs(served: NDArray[np.int64], doc_ids: Sequence[str]) -> list[dict[str, Any]]:
+    best = np.argsort(-served, kind="stable")[: 2 * _HUBS]
+    listed = sorted((-int(served[row]), doc_ids[int(row)]) for row in best if served[row])[:_HUBS]
+    return [{"doc_id": doc, "queries": -count} for count, doc in listed]
 
 
 def _summary(stats: Mapping[str, Any], wanted: int) -> list[str]:

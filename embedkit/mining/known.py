@@ -4,13 +4,18 @@ Judgements are closed over equal texts: what is relevant to a query is relevant 
 what has the text of a relevant document is as relevant as that. Texts are the same when `normalised` says so.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedkit.core.text import normalised
 from embedkit.mining.filters import Rows
+
+Digests = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Known:
     relevant: Sequence[Rows]  # judged relevant to the query, or to a query of the same text
     same_text: Sequence[Rows]  # not so judged, but of the same text as one that is
     same_as_query: Sequence[Rows]  # of the query's own text
+    others: Mapping[str, Sequence[Rows]] = field(default_factory=lambda: MappingProxyType({}))  # reason -> rows
 
     def reasons(self) -> Mapping[str, Sequence[Rows]]:
         """Why a document is excluded -> the documents of each query, in the order the reasons apply."""
@@ -27,6 +33,7 @@ class Known:
             "known_positive": self.relevant,
             "duplicate_of_positive": self.same_text,
             "same_text_as_query": self.same_as_query,
+            **self.others,
         }
 
     def positives(self, query: int) -> Rows:
@@ -39,21 +46,43 @@ class Known:
         return max((sum(len(rows) for rows in query) for query in lists), default=0)
 
 
-def close(queries: Sequence[str], documents: Sequence[str], relevant: Sequence[Rows]) -> Known:
-    """What is known for Q query texts and N document texts, given the rows judged relevant to each query."""
-    texts = [normalised(text) for text in documents]
-    of_text: dict[str, list[int]] = {}
-    for row, text in enumerate(texts):
-        of_text.setdefault(text, []).append(row)
-    questions = [normalised(text) for text in queries]
-    of_question: dict[str, set[int]] = {}
-    for question, rows in zip(questions, relevant, strict=True):
-        of_question.setdefault(question, set()).update(rows.tolist())
-    judged = [of_question[question] for question in questions]
-    same = [{other for row in rows for other in of_text[texts[row]]} - rows for rows in judged]
-    asked = [set(of_text.get(q, ())) - rows - more for q, rows, more in zip(questions, judged, same, strict=True)]
-    return Known(_sorted(judged), _sorted(same), _sorted(asked))
+class Judgements:
+    """What is judged of N documents for Q queries. Of the texts only digests are held, 8 bytes each."""
+
+    def __init__(self, queries: Iterable[str], documents: Iterable[str], relevant: Sequence[Rows]) -> None:
+        self.relevant = relevant
+        self._documents, self._queries = _Equal(documents), _Equal(queries)
+
+    def known(self, queries: range) -> Known:
+        """What is known for these queries."""
+        judged, same, asked = [], [], []
+        for query in queries:
+            rows = _union(self.relevant[other] for other in self._queries.like(self._queries.digests[query]))
+            alike = _union(self._documents.like(self._documents.digests[row]) for row in rows)
+            judged.append(rows)
+            same.append(np.setdiff1d(alike, rows, assume_unique=True))
+            asked.append(np.setdiff1d(self._documents.like(self._queries.digests[query]), alike, assume_unique=True))
+        return Known(judged, same, asked)
 
 
-def _sorted(sets: Sequence[set[int]]) -> list[Rows]:
-    return [np.array(sorted(rows), dtype=np.int64) for rows in sets]
+class _Equal:
+    """Which of n texts are equal."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.digests: Digests = np.fromiter((_digest(text) for text in texts), dtype=np.uint64)
+        self._order: Rows = np.argsort(self.digests, kind="stable")
+        self._sorted = self.digests[self._order]
+
+    def like(self, digest: np.uint64) -> Rows:
+        """Rows of the texts with this digest, in ascending order."""
+        start, end = np.searchsorted(self._sorted, digest, "left"), np.searchsorted(self._sorted, digest, "right")
+        return self._order[start:end]
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(normalised(text).encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _union(lists: Iterable[Rows]) -> Rows:
+    found = [*lists, np.empty(0, dtype=np.int64)]
+    return np.unique(np.concatenate(found))

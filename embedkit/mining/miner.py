@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from embedkit.mining.filters import NONE, Candidates, Filter, Mask, Rows
 
 Reasons = NDArray[np.int8]
 EMPTY, CHOSEN, SPARE = 0, 1, 2  # reasons that are not drops: no candidate, a negative, passed but not needed
+NAMES: Final = ("", "chosen", "spare")
 
 
 class Top(Spec):
@@ -63,16 +64,14 @@ def choose_negatives(
     Where fewer pass, fewer are chosen: nothing is ever filled in. The order is the candidates', best first, whatever
     the sampling. Raises `DataError` if a filter returns something that is not a (Q, K) mask.
     """
-    names = ["", "chosen", "spare"]
     reasons = np.where(candidates.rows == NONE, EMPTY, SPARE).astype(np.int8)
-    masks = [(reason, ~excluded) for reason, excluded in candidates.excluded.items()]
-    masks += [(f.kind, _checked(f, candidates)) for f in filters]
-    for name, passes in masks:
-        reasons[(reasons == SPARE) & ~passes] = len(names)
-        names.append(_distinct(name, names))
+    masks = [~excluded for excluded in candidates.excluded.values()] + [_checked(f, candidates) for f in filters]
+    for number, passes in enumerate(masks, start=len(NAMES)):
+        reasons[(reasons == SPARE) & ~passes] = number
+    names = (*NAMES, *drop_names([*candidates.excluded], filters))
     chosen = _sample(reasons == SPARE, candidates.query_ids, count, sampling or Top())
     reasons[chosen] = CHOSEN
-    return Choice(_columns(chosen, count), reasons, tuple(names))
+    return Choice(_columns(chosen, count), reasons, names)
 
 
 def find_suspects(candidates: Candidates, filters: Sequence[Filter]) -> Mask:
@@ -117,13 +116,15 @@ def _checked(rule: Filter, candidates: Candidates) -> Mask:
     return mask
 
 
-def _distinct(name: str, taken: Sequence[str]) -> str:
-    """`name`, numbered if an earlier filter is of the same kind."""
-    number = 2
-    unique = name
-    while unique in taken:
-        unique, number = f"{name}_{number}", number + 1
-    return unique
+def drop_names(excluded: Sequence[str], filters: Sequence[Filter]) -> tuple[str, ...]:
+    """Names of the reasons for dropping a candidate, in the order applied; a kind that comes again is numbered."""
+    names: list[str] = []
+    for name in (*excluded, *(f.kind for f in filters)):
+        number, unique = 2, name
+        while unique in names:
+            unique, number = f"{name}_{number}", number + 1
+        names.append(unique)
+    return tuple(names)
 
 
 def _sample(passing: Mask, query_ids: Sequence[str], count: int, sampling: Top | Random) -> Mask:

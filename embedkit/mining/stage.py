@@ -5,20 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, JsonValue, PositiveInt, model_validator
+from pydantic import ByteSize, Field, JsonValue, PositiveInt, model_validator
 
+from embedkit.core.errors import StageError, did_you_mean
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
-from embedkit.core.records import link_tables, read_corpus, read_pairs, read_qrels, read_queries, write_pair_rows
+from embedkit.core.records import link_tables, open_corpus, open_queries, read_pairs, read_qrels, write_pair_rows
 from embedkit.core.spec import DatasetRef, Execution, ModelRef, PairsRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.mining.filters import AnyFilter, PercentOfPositive
 from embedkit.mining.fusion import AnyFusion, ZScore
-from embedkit.mining.miner import AnySampling, Top, choose_negatives, find_suspects
+from embedkit.mining.miner import AnySampling, Top
+from embedkit.mining.signals import BUILT_IN
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.index import AnyIndex, Exact
 
-_SIGNALS = ("encoder",)  # what the mine stage scores candidates by
+SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Mine(Stage):
@@ -32,7 +34,7 @@ class Mine(Stage):
 
     kind: Literal["mine"] = "mine"
     produces: ClassVar[str] = "pairs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     data: DatasetRef
     split: Literal["train", "dev"] = "train"
@@ -40,19 +42,31 @@ class Mine(Stage):
     negatives: PositiveInt = 7
     top_k: PositiveInt = 100
     index: AnyIndex = Exact()
+    signals: Mapping[SignalName, AnyTeacher] = Field(default_factory=dict)  # what else scores candidates, by name
     filters: tuple[AnyFilter, ...] = (PercentOfPositive(),)
     sampling: AnySampling = Top()
     batch_tokens: Annotated[PositiveInt, Execution()] = 16_384
+    memory: Annotated[ByteSize, Execution()] = ByteSize(10**9)  # above the model's own; how much is done at a time
 
     @model_validator(mode="after")
     def _check(self) -> "Mine":
         if self.top_k < self.negatives:
             raise ValueError(f"top_k is {self.top_k}, fewer than the {self.negatives} negatives to be found in them")
+        if taken := sorted({"encoder", *BUILT_IN} & set(self.signals)):
+            raise ValueError(f"signals.{taken[0]}: mining has a signal of this name already; choose another")
+        known = ["encoder", *BUILT_IN, *self.signals]
         for i, rule in enumerate(self.filters):
             for signal in rule.signals:
-                if signal not in _SIGNALS:
-                    raise ValueError(f"filters.{i}.signal: mining has no signal {signal!r}; there are {list(_SIGNALS)}")
+                if signal not in known:
+                    hint = did_you_mean(signal, known)
+                    raise ValueError(f"filters.{i}.signal: nothing makes a signal {signal!r}; there are {known}{hint}")
         return self
+
+    @property
+    def built_in_signals(self) -> tuple[str, ...]:
+        """Signals that some filter asks for and no teacher makes, the encoder's left out."""
+        asked = dict.fromkeys(signal for rule in self.filters for signal in rule.signals)
+        return tuple(signal for signal in asked if signal in BUILT_IN)
 
     def facts(self) -> Mapping[str, JsonValue]:
         """None; but raises `EmbedkitError` if the index is not installed."""
@@ -61,23 +75,24 @@ class Mine(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write pairs with negatives, candidates.parquet and stats.json."""
-        from embedkit.mining.audit import describe, write_candidates
-        from embedkit.mining.candidates import negatives_of, retrieve
+        from embedkit.mining.audit import describe
+        from embedkit.mining.ground import Ground
+        from embedkit.mining.parts import Miner
         from embedkit.retrieval.encoder import open_encoder
 
         data = inputs[self.data].path
-        corpus, queries = read_corpus(data), read_queries(data)
+        corpus, queries = open_corpus(data, context.work), open_queries(data, context.work)
         encoder = open_encoder(inputs[self.model].path, context, batch_tokens=self.batch_tokens)
-        found = retrieve(
-            encoder, self.index, corpus, queries, read_qrels(data, self.split), top_k=self.top_k, context=context
-        )
-        choice = choose_negatives(found.candidates, self.filters, count=self.negatives, sampling=self.sampling)
-        suspects = find_suspects(found.candidates, self.filters)
-        rows = negatives_of(found, choice, suspects, corpus.ids)
+        ground = Ground.open(encoder, corpus, queries, read_qrels(data, self.split), context)
+        miner = Miner.open(self, ground, inputs, context)
         link_tables(data, out)
-        write_pair_rows(out, rows)
-        write_candidates(out, found.candidates, choice, corpus.ids)
-        write_stats(out, describe(found.candidates, choice, rows, documents=len(corpus)))
+        miner.run(out)
+        stats = describe(out, wanted=self.negatives, doc_ids=corpus.ids, reasons=miner.reasons)
+        if not stats["counts"]["negatives"]:
+            raise StageError(
+                f"no query has a candidate that may be a negative ({stats['summary'][1]}); loosen the filters"
+            )
+        write_stats(out, stats)
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """Encoding dominates; what the embedding store has already is not subtracted."""

@@ -18,7 +18,7 @@ POINTS = [
     "step:3",
     "checkpoint_saved:2",
     "checkpoint_saved:5",
-    "search_finished",
+    "block_mined",
     "soup_scored:2",
     "draft_written:5",
     "manifest_written:7",

@@ -1,6 +1,6 @@
 import numpy as np
 
-from embedkit.mining.known import close
+from embedkit.mining.known import Judgements
 
 
 def lists(arrays) -> list[list[int]]:
@@ -10,7 +10,7 @@ def lists(arrays) -> list[list[int]]:
 def test_judgements_are_closed_over_equal_texts():
     queries = ["How to Move", "how  to move", "stop it"]
     documents = ["a move", "another", "A  MOVE", "stop it", "none"]
-    known = close(queries, documents, [np.array([0]), np.array([1]), np.array([4])])
+    known = Judgements(queries, documents, [np.array([0]), np.array([1]), np.array([4])]).known(range(3))
     assert lists(known.relevant) == [[0, 1], [0, 1], [4]]
     assert lists(known.same_text) == [[2], [2], []]
     assert lists(known.same_as_query) == [[], [], [3]]
@@ -19,7 +19,7 @@ def test_judgements_are_closed_over_equal_texts():
 
 
 def test_no_document_is_known_for_two_reasons():
-    known = close(["x"], ["x", "X"], [np.array([0])])
+    known = Judgements(["x"], ["x", "X"], [np.array([0])]).known(range(1))
     assert lists(known.relevant) == [[0]]
     assert lists(known.same_text) == [[1]]
     assert lists(known.same_as_query) == [[]]

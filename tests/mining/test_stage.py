@@ -108,7 +108,7 @@ def test_another_ratio_encodes_nothing_again(inputs, tmp_path):
     context = fresh(tmp_path, events)
     one = run(mine(), inputs, tmp_path / "one", context)
     assert "shard_written" in events
-    assert "search_finished" in events
+    assert "block_mined" in events
     events.clear()
     (tmp_path / "work2").mkdir()
     again = replace(context, work=tmp_path / "work2")
@@ -123,7 +123,7 @@ def test_a_run_stopped_after_the_search_does_not_search_again(inputs, tmp_path):
     one = run(mine(), inputs, tmp_path / "one", context)
     events.clear()
     two = run(mine(), inputs, tmp_path / "two", context)
-    assert events == []
+    assert events == ["index_opened"]
     assert digests(one) == digests(two)
 
 
@@ -214,7 +214,7 @@ def test_a_split_without_queries_is_an_error(inputs, tmp_path):
     ("fields", "message"),
     [
         ({"top_k": 2}, "top_k is 2, fewer than the 3 negatives"),
-        ({"filters": (PercentOfPositive(signal="bm25"),)}, r"filters.0.signal: mining has no signal 'bm25'"),
+        ({"filters": (PercentOfPositive(signal="bm25"),)}, r"filters.0.signal: nothing makes a signal 'bm25'"),
         ({"sampling": {"kind": "random"}}, "seed"),
         ({"split": "test"}, "'train' or 'dev'"),
     ],
