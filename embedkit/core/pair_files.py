@@ -1,12 +1,15 @@
 """Pairs larger than memory: read some rows at a time, written in parts that are joined at the end."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from embedkit.core.columns import Rows, Strings
 from embedkit.core.errors import ArtifactError
 from embedkit.core.records import PAIRS, PERHAPS, Pair, pairs_from, present
 
@@ -25,14 +28,28 @@ def pair_batches(folder: Path, *, rows: int = 4096) -> Iterator[list[Pair]]:
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder to remake it.") from None
 
 
-def pair_table(rows: Sequence[Pair]) -> pa.Table:
-    """Rows as a table with every column of pairs.parquet."""
-    columns = [pa.array([getattr(row, f.name) for row in rows], type=f.type) for f in PAIRS]
-    return pa.Table.from_arrays(columns, schema=PAIRS)
+def pair_columns(columns: Mapping[str, pa.Array]) -> pa.Table:
+    """A table with every column of pairs.parquet; those not given are empty lists."""
+    n = len(columns["query_id"])
+    nothing = _lists(pa.array([], type=pa.string()), np.zeros(n, dtype=np.int64))
+    arrays = [columns.get(f.name, nothing).cast(f.type) for f in PAIRS]
+    return pa.Table.from_arrays(arrays, schema=PAIRS)
+
+
+def id_lists(ids: Sequence[str], rows: Rows, lengths: Rows) -> pa.Array:
+    """Lists of the ids at `rows`, which stand one after the other; only distinct ones become Python strings."""
+    distinct, place = np.unique(rows, return_inverse=True)
+    found = ids.take(distinct) if isinstance(ids, Strings) else [ids[row] for row in distinct]
+    return _lists(pa.array(found, type=pa.string()).take(pa.array(place, type=pa.int64())), lengths)
+
+
+def number_lists(values: NDArray[Any], lengths: Rows) -> pa.Array:
+    """Lists of numbers, which stand one after the other."""
+    return _lists(pa.array(values), lengths)
 
 
 def join_pairs(parts: Sequence[Path], out: Path) -> None:
-    """Write pairs.parquet into `out` from part files made of `pair_table`s, in order; empty columns are left out."""
+    """Write pairs.parquet into `out` from part files made of `pair_columns`, in order; empty columns are left out."""
     names = [f.name for f in PAIRS if f.name not in PERHAPS or any(_filled(part, f.name) for part in parts)]
     join_tables(parts, out / "pairs.parquet", PAIRS, names, group=GROUP)
 
@@ -50,6 +67,10 @@ def join_tables(parts: Iterable[Path], path: Path, schema: pa.Schema, names: Seq
                 held = table.slice(group).to_batches()
         if held:
             writer.write_table(pa.Table.from_batches(held, schema=kept).combine_chunks())
+
+
+def _lists(values: pa.Array, lengths: Rows) -> pa.Array:
+    return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), values)
 
 
 def _batches(parts: Iterable[Path], names: list[str], rows: int) -> Iterator[pa.RecordBatch]:

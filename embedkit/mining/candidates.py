@@ -1,9 +1,13 @@
-"""From a block of queries to candidates, and from chosen candidates to pairs."""
+"""From a block of queries to candidates, and from chosen candidates to rows of pairs.parquet."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from embedkit.core.records import Pair
+from embedkit.core.pair_files import id_lists, number_lists, pair_columns
 from embedkit.mining.filters import NONE, Candidates, Mask
 from embedkit.mining.ground import Block
 from embedkit.mining.lists import list_scores
@@ -33,25 +37,32 @@ def retrieve(block: Block, searcher: Searcher, signals: Signals, *, top_k: int) 
     return signals.add(block, best(found, top_k))
 
 
-def negatives_of(block: Block, candidates: Candidates, choice: Choice, suspects: Mask) -> list[Pair]:
-    """The pairs with their negatives, scores, ranks and suspects: those marked, and documents of the query's text."""
-    scores, rows, ranks = candidates.signal("encoder"), candidates.rows, candidates.ranks
-    doc_ids, known = block.ground.corpus.ids, block.known
-    pairs = []
-    for query, pair in enumerate(block.pairs):
-        columns = choice.columns[query][choice.columns[query] != NONE]
-        judged = (doc_ids[row] for row in known.positives(query))
-        doubtful = (*known.same_as_query[query], *rows[query, suspects[query]])
-        pairs.append(
-            Pair(
-                pair.query_id,
-                pair.positives,
-                known=tuple(dict.fromkeys((*pair.positives, *judged))),
-                negatives=tuple(doc_ids[row] for row in rows[query, columns]),
-                positive_scores=tuple(candidates.positives["encoder"][query].tolist()),
-                negative_scores=tuple(scores[query, columns].tolist()),
-                negative_ranks=tuple(ranks[query, columns].tolist()),
-                suspects=tuple(doc_ids[row] for row in doubtful),
-            )
-        )
-    return pairs
+def pairs_of_block(block: Block, candidates: Candidates, choice: Choice, suspects: Mask) -> pa.Table:
+    """The rows of pairs.parquet: negatives with scores and ranks, and suspects: those marked, and documents of the
+    query's own text."""
+    known, own = block.known, block.relevant
+    chosen = choice.columns != NONE
+    queries, places = np.nonzero(chosen)
+    at = (queries, choice.columns[queries, places])
+    marked = [
+        np.concatenate([asked, rows[mask]])
+        for asked, rows, mask in zip(known.same_as_query, candidates.rows, suspects, strict=True)
+    ]
+    ids, counts = block.ground.corpus.ids, chosen.sum(axis=1)
+    positives = [np.asarray(scores, dtype=np.float32) for scores in candidates.positives["encoder"]]
+    columns = {
+        "query_id": pa.array(candidates.query_ids, type=pa.string()),
+        "positives": id_lists(ids, *_flat(own)),
+        "known": id_lists(ids, *_flat([known.all_positives(i, rows) for i, rows in enumerate(own)])),
+        "negatives": id_lists(ids, candidates.rows[at], counts),
+        "negative_scores": number_lists(candidates.signal("encoder")[at].astype(np.float32), counts),
+        "negative_ranks": number_lists(candidates.ranks[at].astype(np.int32), counts),
+        "positive_scores": number_lists(*_flat(positives)),
+        "suspects": id_lists(ids, *_flat(marked)),
+    }
+    return pair_columns(columns)
+
+
+def _flat(lists: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The lists one after the other, and how long each is."""
+    return np.concatenate(lists), np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from embedkit.core.text import normalised
 from embedkit.mining.filters import Rows
 
 Digests = NDArray[np.uint64]
+_NOTHING: Final = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Known:
         """All rows that count as relevant to the query."""
         return np.concatenate([self.relevant[query], self.same_text[query]])
 
+    def all_positives(self, query: int, first: Rows) -> Rows:
+        """The same, those of `first` before the others."""
+        if len(first) == len(self.relevant[query]) and not len(self.same_text[query]):
+            return first
+        rows = self.positives(query)
+        return np.concatenate([first, rows[~np.isin(rows, first)]])
+
     def most(self) -> int:
         """The most documents any query excludes."""
         lists = zip(*self.reasons().values(), strict=True)
@@ -56,13 +65,29 @@ class Judgements:
     def known(self, queries: range) -> Known:
         """What is known for these queries."""
         judged, same, asked = [], [], []
-        for query in queries:
+        for query, plain in zip(queries, self._plain(queries), strict=True):
+            if plain:
+                judged.append(np.unique(self.relevant[query]))
+                same.append(_NOTHING)
+                asked.append(_NOTHING)
+                continue
             rows = _union(self.relevant[other] for other in self._queries.like(self._queries.digests[query]))
             alike = _union(self._documents.like(self._documents.digests[row]) for row in rows)
             judged.append(rows)
             same.append(np.setdiff1d(alike, rows, assume_unique=True))
             asked.append(np.setdiff1d(self._documents.like(self._queries.digests[query]), alike, assume_unique=True))
         return Known(judged, same, asked)
+
+    def _plain(self, queries: range) -> NDArray[np.bool_]:
+        """(Q,) whether no text of the query or of a document judged for it stands anywhere else."""
+        if not len(queries):
+            return np.zeros(0, dtype=np.bool_)
+        own = self._queries.digests[queries.start : queries.stop]
+        judged = self.relevant[queries.start : queries.stop]
+        single = self._documents.counts(self._documents.digests[np.concatenate(judged)]) == 1
+        starts = np.cumsum([0, *map(len, judged[:-1])])
+        alone = (self._queries.counts(own) == 1) & (self._documents.counts(own) == 0)
+        return np.asarray(np.logical_and.reduceat(single, starts) & alone, dtype=np.bool_)
 
 
 class _Equal:
@@ -78,11 +103,15 @@ class _Equal:
         start, end = np.searchsorted(self._sorted, digest, "left"), np.searchsorted(self._sorted, digest, "right")
         return self._order[start:end]
 
+    def counts(self, digests: Digests) -> Rows:
+        """How many texts have each of these digests."""
+        ends = np.searchsorted(self._sorted, digests, "right")
+        return np.asarray(ends - np.searchsorted(self._sorted, digests, "left"), dtype=np.int64)
+
 
 def _digest(text: str) -> int:
     return int.from_bytes(blake2b(normalised(text).encode(errors="surrogatepass"), digest_size=8).digest(), "little")
 
 
 def _union(lists: Iterable[Rows]) -> Rows:
-    found = [*lists, np.empty(0, dtype=np.int64)]
-    return np.unique(np.concatenate(found))
+    return np.unique(np.concatenate([*lists, _NOTHING]))

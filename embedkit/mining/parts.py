@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embedkit.core.pair_files import join_pairs, join_tables, pair_table
+from embedkit.core.pair_files import join_pairs, join_tables
 from embedkit.core.stage import Artifact, Context
-from embedkit.mining.candidates import negatives_of, retrieve
+from embedkit.mining.candidates import pairs_of_block, retrieve
 from embedkit.mining.fates import CANDIDATES, candidate_table
 from embedkit.mining.ground import Block, Ground, blocks
 from embedkit.mining.miner import choose_negatives, drop_names, find_suspects
@@ -66,9 +66,9 @@ class Miner:
     def _mine(self, block: Block, part: "Part") -> None:
         candidates = retrieve(block, self.searcher, self.signals, top_k=self.spec.top_k)
         choice = choose_negatives(candidates, self.spec.filters, count=self.spec.negatives, sampling=self.spec.sampling)
-        rows = negatives_of(block, candidates, choice, find_suspects(candidates, self.spec.filters))
+        rows = pairs_of_block(block, candidates, choice, find_suspects(candidates, self.spec.filters))
         _publish(part.candidates, candidate_table(candidates, choice, self.ground.corpus.ids))
-        _publish(part.pairs, pair_table(rows))
+        _publish(part.pairs, rows)
 
 
 @dataclass(frozen=True)
