@@ -1,40 +1,18 @@
 """Mining proper: candidates and filters in, negatives and the reason for every other candidate out. Pure NumPy."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
 
-from embedkit.core.errors import DataError
-from embedkit.core.spec import Spec
-from embedkit.mining.filters import NONE, Candidates, Filter, Mask, Rows
+from embedkit.mining.filters import NONE, Candidates, Filter, Mask, Rows, Verdicts, unique_names
+from embedkit.mining.sampling import Sampling, Top
 
-Reasons = NDArray[np.int8]
+Reasons = Verdicts
 EMPTY, CHOSEN, SPARE = 0, 1, 2  # reasons that are not drops: no candidate, a negative, passed but not needed
 NAMES: Final = ("", "chosen", "spare")
-
-
-class Top(Spec):
-    """The best candidates that pass."""
-
-    kind: Literal["top"] = "top"
-
-
-class Random(Spec):
-    """A random choice among the candidates that pass, each as likely.
-
-    Drawn for each query by itself, from the seed and the query's id: other queries, added or removed, change nothing.
-    """
-
-    kind: Literal["random"] = "random"
-    seed: NonNegativeInt
-
-
-AnySampling = Annotated[Top | Random, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -57,19 +35,23 @@ class Choice:
 
 
 def choose_negatives(
-    candidates: Candidates, filters: Sequence[Filter], *, count: int, sampling: Top | Random | None = None
+    candidates: Candidates, filters: Sequence[Filter], *, count: int, sampling: Sampling | None = None
 ) -> Choice:
     """Up to `count` negatives a query among its eligible candidates that pass every filter.
 
     Where fewer pass, fewer are chosen: nothing is ever filled in. The order is the candidates', best first, whatever
     the sampling. Raises `DataError` if a filter returns something that is not a (Q, K) mask.
     """
-    reasons = np.where(candidates.rows == NONE, EMPTY, SPARE).astype(np.int8)
-    masks = [~excluded for excluded in candidates.excluded.values()] + [_checked(f, candidates) for f in filters]
-    for number, passes in enumerate(masks, start=len(NAMES)):
-        reasons[(reasons == SPARE) & ~passes] = number
+    reasons = np.where(candidates.rows == NONE, EMPTY, SPARE).astype(np.int16)
+    drops: list[tuple[Verdicts, int]] = [(mask.astype(np.int16), 1) for mask in candidates.excluded.values()]
+    drops += [(rule.verdicts(candidates), len(rule.reasons)) for rule in filters]
+    first = len(NAMES)
+    for verdicts, names_of_it in drops:
+        dropped = (reasons == SPARE) & (verdicts > 0)
+        reasons[dropped] = verdicts[dropped] + (first - 1)
+        first += names_of_it
     names = (*NAMES, *drop_names([*candidates.excluded], filters))
-    chosen = _sample(reasons == SPARE, candidates.query_ids, count, sampling or Top())
+    chosen = (sampling or Top()).choose(candidates, reasons == SPARE, count)
     reasons[chosen] = CHOSEN
     return Choice(_columns(chosen, count), reasons, names)
 
@@ -109,39 +91,9 @@ def find_rows(rows: Rows, wanted: Sequence[NDArray[np.int64]]) -> Mask:
     return found
 
 
-def _checked(rule: Filter, candidates: Candidates) -> Mask:
-    mask = rule(candidates)
-    if mask.shape != candidates.rows.shape or mask.dtype != np.bool_:
-        raise DataError(f"filter {rule.kind}: gave {mask.dtype} {mask.shape}; bool {candidates.rows.shape} is right")
-    return mask
-
-
 def drop_names(excluded: Sequence[str], filters: Sequence[Filter]) -> tuple[str, ...]:
-    """Names of the reasons for dropping a candidate, in the order applied; a kind that comes again is numbered."""
-    names: list[str] = []
-    for name in (*excluded, *(f.kind for f in filters)):
-        number, unique = 2, name
-        while unique in names:
-            unique, number = f"{name}_{number}", number + 1
-        names.append(unique)
-    return tuple(names)
-
-
-def _sample(passing: Mask, query_ids: Sequence[str], count: int, sampling: Top | Random) -> Mask:
-    """(Q, K), at most `count` of each row's passing candidates."""
-    if isinstance(sampling, Top):
-        return passing & (np.cumsum(passing, axis=1) <= count)
-    chosen = np.zeros_like(passing)
-    for query, (query_id, passes) in enumerate(zip(query_ids, passing, strict=True)):
-        columns = np.flatnonzero(passes)
-        lots = _generator(sampling.seed, query_id).random(len(columns))
-        chosen[query, columns[np.argsort(lots, kind="stable")[:count]]] = True
-    return chosen
-
-
-def _generator(seed: int, query_id: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"{seed}\n{query_id}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+    """Names of the reasons for dropping a candidate, in the order applied; one that comes again is numbered."""
+    return unique_names([*excluded, *(reason for rule in filters for reason in rule.reasons)])
 
 
 def _columns(chosen: Mask, count: int) -> Rows:

@@ -15,7 +15,7 @@ from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.mining.filters import AnyFilter, PercentOfPositive
 from embedkit.mining.fusion import AnyFusion, ZScore
-from embedkit.mining.miner import AnySampling, Top
+from embedkit.mining.sampling import AnySampling, Top
 from embedkit.mining.signals import BUILT_IN
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.index import AnyIndex, Exact

@@ -3,7 +3,8 @@ import pytest
 
 from embedkit.core.errors import DataError
 from embedkit.mining.filters import NONE, Filter, PercentOfPositive, RankWindow, ScoreRange
-from embedkit.mining.miner import CHOSEN, EMPTY, SPARE, Random, Top, best, choose_negatives, find_rows, find_suspects
+from embedkit.mining.miner import CHOSEN, EMPTY, SPARE, best, choose_negatives, find_rows, find_suspects
+from embedkit.mining.sampling import Random, Top
 from tests.mining.cases import candidates, random_candidates
 
 FILTERS = (PercentOfPositive(ratio=0.9), RankWindow(last=8), ScoreRange(minimum=-0.9))

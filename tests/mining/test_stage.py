@@ -29,7 +29,7 @@ from embedkit.core.stats import read_stats
 from embedkit.mining.audit import CANDIDATES
 from embedkit.mining.filters import PercentOfPositive, RankWindow, ScoreRange
 from embedkit.mining.fusion import MinMax
-from embedkit.mining.miner import Random
+from embedkit.mining.sampling import Random
 from embedkit.mining.stage import Mine, Teach
 from embedkit.mining.teacher import BM25, Encoder
 from embedkit.retrieval.index import Faiss

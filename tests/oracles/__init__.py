@@ -54,6 +54,19 @@ def percent_of_positive_by_hand(scores: list[float], positives: list[float], rat
     return [not math.isnan(score) and score <= threshold for score in scores]
 
 
+def agreement_by_hand(signals: list[list[float]]) -> list[float]:
+    """Each candidate's z-scores, one list of scores a signal, averaged; NaN where a signal has none."""
+    fused = [0.0] * len(signals[0])
+    for scores in signals:
+        there = [score for score in scores if not math.isnan(score)]
+        mean = sum(there) / len(there) if there else 0.0
+        spread = math.sqrt(sum((score - mean) ** 2 for score in there) / len(there)) if there else 0.0
+        for i, score in enumerate(scores):
+            z = (score - mean) / spread if spread > 1e-6 else score * 0.0
+            fused[i] += z / len(signals)
+    return fused
+
+
 def bm25_by_hand(query: list[str], document: list[str], corpus: list[list[str]], k1: float, b: float) -> float:
     """Lucene's BM25 of one document."""
     average = sum(len(other) for other in corpus) / len(corpus)
