@@ -1,10 +1,12 @@
 """Pushing to the hub: what is sent, and errors of the hub in one line. The hub's client is a fake."""
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import HfApi
 
 from embedkit.core.errors import DataError
 from embedkit.exports import NTuple, Triplet, export, hub
@@ -33,15 +35,17 @@ class Fake:
         self.error, self.made, self.files = error, {}, {}
 
     def create_repo(self, name, **options):
+        inspect.signature(HfApi.create_repo).bind(self, name, **options)
         if self.error:
             raise self.error
         self.made[name] = options
         return f"https://hub.example/datasets/{name}"
 
-    def upload_folder(self, *, repo_id, repo_type, folder_path, commit_message):
-        assert (repo_id in self.made, repo_type) == (True, "dataset")
-        self.files = {p.name: p.read_bytes() for p in Path(folder_path).iterdir()}
-        self.message = commit_message
+    def upload_folder(self, **options):
+        inspect.signature(HfApi.upload_folder).bind(self, **options)
+        assert (options["repo_id"] in self.made, options["repo_type"]) == (True, "dataset")
+        self.files = {p.name: p.read_bytes() for p in Path(options["folder_path"]).iterdir()}
+        self.message = options["commit_message"]
 
 
 @pytest.fixture
