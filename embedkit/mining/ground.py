@@ -13,6 +13,7 @@ from embedkit.core.records import Corpus, Pair, Qrels, Queries, pairs_of
 from embedkit.core.stage import Context
 from embedkit.mining.filters import Rows
 from embedkit.mining.known import Judgements, Known
+from embedkit.mining.near_queries import NearQueries
 from embedkit.retrieval.encoder import StoredEncoder
 from embedkit.retrieval.nearest import Vectors
 
@@ -30,10 +31,22 @@ class Ground:
     queries: Vectors  # (Q, D)
     vectors: Vectors  # (N, D)
     judgements: Judgements
+    near: NearQueries | None = None
 
     @staticmethod
-    def open(encoder: StoredEncoder, corpus: Corpus, queries: Queries, qrels: Qrels, context: Context) -> "Ground":
-        """Encode what is not encoded yet. Raises `DataError` if no query is judged."""
+    def open(
+        encoder: StoredEncoder,
+        corpus: Corpus,
+        queries: Queries,
+        qrels: Qrels,
+        context: Context,
+        *,
+        near_queries: float | None = None,
+    ) -> "Ground":
+        """Encode what is not encoded yet. Raises `DataError` if no query is judged.
+
+        `near_queries`: queries with at least this cosine share their positives.
+        """
         pairs = pairs_of(qrels)
         if not pairs:
             raise DataError("data: no query of this split has a relevant document; there is nothing to mine for")
@@ -42,8 +55,9 @@ class Ground:
         relevant = _relevant(corpus, pairs)
         with context.progress("read texts", None):
             judgements = Judgements(texts, documents, relevant)
-        vectors = encoder.stored("document", documents)
-        return Ground(pairs, texts, corpus, documents, encoder.stored("query", texts), vectors, judgements)
+        vectors, asked = encoder.stored("document", documents), encoder.stored("query", texts)
+        near = None if near_queries is None else NearQueries(asked, near_queries)
+        return Ground(pairs, texts, corpus, documents, asked, vectors, judgements, near)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -52,6 +66,10 @@ class Ground:
     def relevant(self) -> Sequence[Rows]:
         """Per query, the rows judged relevant to it, the most relevant first."""
         return self.judgements.relevant
+
+    def known(self, queries: range) -> Known:
+        """What can be no negative of these queries."""
+        return self.judgements.known(queries, None if self.near is None else self.near.of(queries))
 
 
 @dataclass(frozen=True)
@@ -87,7 +105,7 @@ class Block:
     @cached_property
     def known(self) -> Known:
         """What can be no negative of these queries."""
-        return self.ground.judgements.known(self.queries)
+        return self.ground.known(self.queries)
 
 
 def blocks(ground: Ground, size: int) -> list[Block]:

@@ -5,7 +5,8 @@ what has the text of a relevant document is as relevant as that. Texts are the s
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from embedkit.core.text import normalised
 from embedkit.mining.filters import Rows
+from embedkit.mining.ragged import Lists
 
 Digests = NDArray[np.uint64]
+NEAR_QUERY: Final = "positive_of_near_query"
 _NOTHING: Final = np.empty(0, dtype=np.int64)
 
 
@@ -37,6 +40,10 @@ class Known:
             "same_text_as_query": self.same_as_query,
             **self.others,
         }
+
+    def doubtful(self) -> list[Sequence[Rows]]:
+        """The lists of documents that are excluded without being known to be relevant."""
+        return [self.same_as_query, *self.others.values()]
 
     def positives(self, query: int) -> Rows:
         """All rows that count as relevant to the query."""
@@ -62,8 +69,8 @@ class Judgements:
         self.relevant = relevant
         self._documents, self._queries = _Equal(documents), _Equal(queries)
 
-    def known(self, queries: range) -> Known:
-        """What is known for these queries."""
+    def known(self, queries: range, near: Sequence[Rows] | None = None) -> Known:
+        """What is known for these queries; `near`: for each, other queries whose positives are no negatives of it."""
         judged, same, asked = [], [], []
         for query, plain in zip(queries, self._plain(queries), strict=True):
             if plain:
@@ -76,7 +83,32 @@ class Judgements:
             judged.append(rows)
             same.append(np.setdiff1d(alike, rows, assume_unique=True))
             asked.append(np.setdiff1d(self._documents.like(self._queries.digests[query]), alike, assume_unique=True))
-        return Known(judged, same, asked)
+        known = Known(judged, same, asked)
+        return known if near is None else replace(known, others={NEAR_QUERY: self._near(known, near)})
+
+    def owners(self, rows: Rows) -> Lists:
+        """For each of these documents, the queries that it, or one of the same text, is judged relevant to."""
+        digests, owners = self._owned
+        starts = np.searchsorted(digests, self._documents.digests[rows], "left")
+        return Lists(owners, starts, np.searchsorted(digests, self._documents.digests[rows], "right") - starts)
+
+    @cached_property
+    def _owned(self) -> tuple[Digests, Rows]:
+        """Texts' digests and the queries they are judged relevant to, in the order of the digests."""
+        digests = self._documents.digests[np.concatenate([*self.relevant, _NOTHING])]
+        owners = np.repeat(np.arange(len(self.relevant)), [len(rows) for rows in self.relevant])
+        order = np.argsort(digests, kind="stable")
+        return digests[order], owners[order]
+
+    def _near(self, known: Known, near: Sequence[Rows]) -> list[Rows]:
+        """What is relevant to near queries, and all of the same text, besides what is known otherwise."""
+        found = []
+        for query, others in enumerate(near):
+            rows = _union(self.relevant[other] for other in others)
+            alike = _union(self._documents.like(digest) for digest in np.unique(self._documents.digests[rows]))
+            own = np.concatenate([known.positives(query), known.same_as_query[query]])
+            found.append(np.setdiff1d(alike, own, assume_unique=True))
+        return found
 
     def _plain(self, queries: range) -> NDArray[np.bool_]:
         """(Q,) whether no text of the query or of a document judged for it stands anywhere else."""
