@@ -49,7 +49,7 @@ class RandomFill(Fill):
     def rows(self, candidates: Candidates, choice: Choice, known: Known, *, documents: int) -> Rows:
         rows = np.full(choice.columns.shape, NONE, dtype=np.int64)
         missing = choice.columns == NONE
-        for query in np.flatnonzero(missing.any(axis=1)):
+        for query in np.flatnonzero(missing.any(axis=1)).tolist():
             lists = [some[query] for some in known.reasons().values()]
             barred = np.unique(np.concatenate([candidates.rows[query], *lists]))
             wanted = int(missing[query].sum())

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedkit.core.text import normalised
-from embedkit.data.duplicates import NearDuplicates, bands, jaccard, shingles
+from embedkit.core.shingles import jaccard, shingles
+from embedkit.data.duplicates import NearDuplicates, bands
 from tests.oracles import jaccard_by_hand
 
 WORDS = st.lists(st.sampled_from("a b c d e f g h i j k l m n o p".split()), min_size=0, max_size=30)
