@@ -1,6 +1,7 @@
 """From a block of queries to candidates, and from chosen candidates to rows of pairs.parquet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embedkit.core.pair_files import id_lists, number_lists, pair_columns
-from embedkit.mining.filters import NONE, Candidates, Mask
+from embedkit.mining.filters import NONE, Candidates, Mask, Rows, Scores
 from embedkit.mining.ground import Block
+from embedkit.mining.hybrid import Hybrid
 from embedkit.mining.lists import list_scores
 from embedkit.mining.miner import Choice, best, find_rows
 from embedkit.mining.signals import Signals
@@ -18,36 +20,51 @@ from embedkit.retrieval.searcher import Searcher
 Floats = NDArray[np.float32]
 
 
-def retrieve(block: Block, searcher: Searcher, signals: Signals, *, top_k: int) -> Candidates:
+def retrieve(
+    block: Block, searcher: Searcher, signals: Signals, *, top_k: int, hybrid: Hybrid | None = None
+) -> Candidates:
     """Each query's `top_k` best documents besides those that can be no negative, and its positives' scores.
 
     Room for excluded documents is made for as many as any query has, but no more than `top_k`: a query with more of
-    them may see fewer candidates.
+    them may see fewer candidates. With `hybrid`, every retriever gives as many, and the best of the fused list are
+    taken; their scores are the miner's own encoder's all the same.
     """
     ground, known = block.ground, block.known
     width = min(ground.vectors.shape[0], top_k + min(known.most(), top_k))
-    rows, scores = searcher.search(block.vectors, width)
-    found = Candidates(
-        query_ids=[pair.query_id for pair in block.pairs],
-        rows=rows,
-        scores={"encoder": scores},
-        positives={"encoder": list_scores(block.vectors, ground.vectors, block.relevant)},
-        excluded={reason: find_rows(rows, lists) for reason, lists in known.reasons().items()},
-    )
-    return signals.add(block, best(found, top_k))
+
+    def best_of(rows: Rows, scores: Scores, found_by: Mapping[str, Mask] | None = None) -> Candidates:
+        excluded = {reason: find_rows(rows, lists) for reason, lists in known.reasons().items()}
+        ids = [pair.query_id for pair in block.pairs]
+        return best(Candidates(ids, rows, {"encoder": scores}, {}, excluded, found_by or {}), top_k)
+
+    found = best_of(*searcher.search(block.vectors, width))
+    if hybrid:
+        # each list is cut to what its query needs: no list may depend on the other queries of the block
+        others = [best_of(*finder.search(block, width)) for finder in hybrid.finders.values()]
+        lists = [(some.rows, some.scores["encoder"]) for some in (found, *others)]
+        found = _scored(best_of(*hybrid.fuse(lists)), block)
+    positives = {"encoder": list_scores(block.vectors, ground.vectors, block.relevant)}
+    return signals.add(block, replace(found, positives=positives))
+
+
+def _scored(candidates: Candidates, block: Block) -> Candidates:
+    """The same with the encoder's scores of what only others found."""
+    scores = candidates.scores["encoder"].astype(np.float32)
+    missing = np.isnan(scores) & (candidates.rows != NONE)
+    lists = [rows[wanted] for rows, wanted in zip(candidates.rows, missing, strict=True)]
+    scores[missing] = np.concatenate(list_scores(block.vectors, block.ground.vectors, lists))
+    return replace(candidates, scores={"encoder": scores})
 
 
 def pairs_of_block(block: Block, candidates: Candidates, choice: Choice, suspects: Mask) -> pa.Table:
-    """The rows of pairs.parquet: negatives with scores and ranks, and suspects: those marked, and documents of the
-    query's own text."""
+    """The rows of pairs.parquet: negatives with scores and ranks, and suspects: those marked, and what is no negative
+    without being known to be relevant."""
     known, own = block.known, block.relevant
     chosen = choice.columns != NONE
     queries, places = np.nonzero(chosen)
     at = (queries, choice.columns[queries, places])
-    marked = [
-        np.concatenate([asked, rows[mask]])
-        for asked, rows, mask in zip(known.same_as_query, candidates.rows, suspects, strict=True)
-    ]
+    doubtful = zip(*known.doubtful(), candidates.rows, suspects, strict=True)
+    marked = [np.concatenate([*lists, rows[mask]]) for *lists, rows, mask in doubtful]
     ids, counts = block.ground.corpus.ids, chosen.sum(axis=1)
     positives = [np.asarray(scores, dtype=np.float32) for scores in candidates.positives["encoder"]]
     columns = {

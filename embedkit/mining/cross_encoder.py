@@ -1,7 +1,7 @@
 """The edge to sentence-transformers' CrossEncoder: safe loading, and scoring many lists in one go."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from embedkit.mining.teacher import Folder, Hub, Rows, Scores
 from embedkit.retrieval.encoder import in_one_line
 from embedkit.retrieval.hub import fetch_model
 
-_BLOCK = 64  # batches between two signs of progress; pairs are sorted by length within a block
+LISTS: Final = 64  # whose pairs are sorted by length and batched together
 
 
-def load(source: Folder | Hub, *, max_length: int | None) -> CrossEncoder:
+def load(
+    source: Folder | Hub, *, max_length: int | None, precision: Literal["float32", "bfloat16"] = "float32"
+) -> CrossEncoder:
     """The model, giving raw scores. Raises `ModelError` unless it is one score a pair from safetensors weights."""
     folder = source.path if isinstance(source, Folder) else fetch_model(source.name, source.revision)
     if pickles := [p for p in sorted(folder.rglob("*.bin")) if not any(p.parent.glob("*.safetensors"))]:
@@ -27,7 +29,7 @@ def load(source: Folder | Hub, *, max_length: int | None) -> CrossEncoder:
             str(folder),
             trust_remote_code=False,
             local_files_only=True,
-            model_kwargs={"use_safetensors": True},
+            model_kwargs={"use_safetensors": True, "dtype": getattr(torch, precision)},
             max_length=max_length,
             activation_fn=torch.nn.Identity(),
         )
@@ -48,13 +50,35 @@ def score_lists(
     batch_size: int,
     progress: Progress,
 ) -> list[Scores]:
-    """Scores of each query with the documents of its list; batches run across queries."""
-    pairs = [(query, documents[row]) for query, rows in zip(queries, lists, strict=True) for row in rows]
-    blocks: list[NDArray[Any]] = [np.empty(0, dtype=np.float32)]
-    with progress("cross-encoder", len(pairs)) as advance:
-        for start in range(0, len(pairs), batch_size * _BLOCK):
-            block = pairs[start : start + batch_size * _BLOCK]
-            blocks.append(model.predict(block, batch_size=batch_size, show_progress_bar=False))
-            advance(len(block))
-    ends = np.cumsum([len(rows) for rows in lists])[:-1]
-    return list(np.split(np.concatenate(blocks), ends)) if lists else []
+    """Scores of each query with the documents of its list.
+
+    Batches run across the queries of `LISTS` lists, longest pairs first, and never further: so a pair's batch, and
+    with it the last digits of its score, is the same however many lists are asked for at a time. A pair of texts that
+    comes twice in them is scored once. Raises `ModelError` if a score is not a finite number.
+    """
+    scores: list[Scores] = []
+    with progress("cross-encoder", sum(map(len, lists))) as advance:
+        for start in range(0, len(lists), LISTS):
+            part = slice(start, start + LISTS)
+            found = _score(model, queries[part], documents, lists[part], batch_size)
+            scores += np.split(found, np.cumsum([len(rows) for rows in lists[part]])[:-1])
+            advance(len(found))
+    return scores
+
+
+def _score(
+    model: CrossEncoder, queries: Sequence[str], documents: Sequence[str], lists: Sequence[Rows], batch_size: int
+) -> NDArray[Any]:
+    """Scores of the lists one after the other."""
+    pairs = [(query, documents[int(row)]) for query, rows in zip(queries, lists, strict=True) for row in rows]
+    distinct = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+    if not distinct:
+        return np.empty(0, dtype=np.float32)
+    scores: NDArray[Any] = model.predict(list(distinct), batch_size=batch_size, show_progress_bar=False)
+    if bad := np.flatnonzero(~np.isfinite(scores)).tolist():
+        query, document = list(distinct)[bad[0]]
+        raise ModelError(
+            f"{model.config.name_or_path}: gives scores that are not finite for {len(bad)} of {len(distinct)} pairs, "
+            f"the first {query[:40]!r} with {document[:40]!r}; its weights are damaged or its training diverged"
+        )
+    return scores[[distinct[pair] for pair in pairs]]

@@ -1,6 +1,6 @@
-"""Several teachers' scores of one list of documents as one score each. Pure NumPy.
+"""Several teachers' scores of one list of documents as one score each; several retrievers' lists as one. Pure NumPy.
 
-To add one: write a class, then add it to `AnyFusion`.
+To add a fusion of scores: write a class, then add it to `AnyFusion`.
 
 Teachers score on scales of their own (BM25 from 0 up, cosines up to 1, logits anywhere), so their scores are never
 added as they are. Every fusion looks at one query's list at a time; what it gives depends on the whole list, which is
@@ -9,6 +9,7 @@ why lists that are to be compared must be made in the same way (see `embedkit.mi
 
 import abc
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 
 from embedkit.core.spec import Spec
+from embedkit.mining.filters import NONE, Rows
 
 Scores = NDArray[np.floating[Any]]
 EPSILON: Final = 1e-6  # a teacher whose scores of a list spread no wider says nothing about it: zeros
@@ -78,6 +80,53 @@ class ReciprocalRank(Fusion):
 
 
 AnyFusion = Annotated[ZScore | MinMax | ReciprocalRank, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One list a query, made of T retrievers' lists."""
+
+    rows: Rows  # (Q, K), best first, equal ones by row; -1 where a query has fewer
+    places: Rows  # (T, Q, K) column of the document in each retriever's list; -1 where that one did not find it
+
+
+def fuse_lists(
+    rows: Sequence[Rows], scores: Sequence[Scores], weights: Sequence[float], fusion: ReciprocalRank
+) -> Fused:
+    """Reciprocal rank fusion of T retrievers' lists for Q queries, all queries at once.
+
+    A list is a (Q, K_t) array of distinct rows with their scores, best first, -1 behind the last. A document that a
+    retriever did not find gets nothing from it.
+    """
+    found = [np.nonzero(some != NONE) for some in rows]
+    width = max((int(some.max(initial=NONE)) for some in rows), default=NONE) + 1
+    keys = np.concatenate([at[0] * width + some[at] for at, some in zip(found, rows, strict=True)])
+    shares = [w / (fusion.k + _list_ranks(r, s)[at]) for r, s, w, at in zip(rows, scores, weights, found, strict=True)]
+    distinct, document = np.unique(keys, return_inverse=True)  # by query, then by row
+    queries, fused = distinct // max(width, 1), np.bincount(document, np.concatenate(shares), len(distinct))
+    order = np.lexsort((distinct, -fused, queries))
+    counts = np.bincount(queries, minlength=len(rows[0]))
+    columns = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = len(rows[0]), int(counts.max(initial=0))
+    merged, places = np.full(shape, NONE), np.full((len(rows), *shape), NONE)
+    merged[queries, columns] = distinct[order] % max(width, 1)
+    start = 0
+    for number, (_, place) in enumerate(found):
+        own = np.full(len(distinct), NONE)
+        own[document[start : start + len(place)]] = place
+        places[number, queries, columns] = own[order]
+        start += len(place)
+    return Fused(merged, places)
+
+
+def _list_ranks(rows: Rows, scores: Scores) -> NDArray[np.float64]:
+    """`ranks` of every list: (Q, K) of lists in their order."""
+    first = np.ones(rows.shape, dtype=np.bool_)
+    first[:, 1:] = (scores[:, 1:] != scores[:, :-1]) | ((rows[:, 1:] == NONE) & (rows[:, :-1] != NONE))
+    group = np.cumsum(first.ravel()) - 1
+    ranks = np.broadcast_to(np.arange(1.0, rows.shape[1] + 1), rows.shape).ravel()
+    means: NDArray[np.float64] = np.bincount(group, ranks) / np.bincount(group)
+    return means[group].reshape(rows.shape)
 
 
 def ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,6 +75,7 @@ def best(candidates: Candidates, top_k: int) -> Candidates:
         scores={name: scores[:, :width] for name, scores in candidates.scores.items()},
         positives=candidates.positives,
         excluded={reason: (mask & kept)[:, :width] for reason, mask in candidates.excluded.items()},
+        found_by={name: (mask & kept)[:, :width] for name, mask in candidates.found_by.items()},
     )
 
 

@@ -1,5 +1,6 @@
 """The mine stage at work: block by block, each kept in the work folder, joined at the end."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 
 from embedkit.core.pair_files import join_pairs, join_tables
 from embedkit.core.stage import Artifact, Context
+from embedkit.core.store import sha256, write_atomically
 from embedkit.mining.candidates import pairs_of_block, retrieve
 from embedkit.mining.fates import CANDIDATES, candidate_table
 from embedkit.mining.ground import Block, Ground, blocks
+from embedkit.mining.hybrid import Hybrid
 from embedkit.mining.miner import choose_negatives, drop_names, find_suspects
 from embedkit.mining.signals import Signals
 from embedkit.retrieval.searcher import Searcher
@@ -34,26 +37,36 @@ class Miner:
     searcher: Searcher
     signals: Signals
     context: Context
+    hybrid: Hybrid | None = None
 
     @staticmethod
     def open(spec: "Mine", ground: Ground, inputs: Mapping[str, Artifact], context: Context) -> "Miner":
         """Index the documents and open the teachers."""
         searcher = spec.index.open(ground.vectors, context.work, context.progress)
         context.emit("index_opened", dict(searcher.facts))
-        scorers = {name: teacher.open(ground.documents, inputs, context) for name, teacher in spec.signals.items()}
-        return Miner(spec, ground, searcher, Signals(scorers, spec.built_in_signals), context)
+        scorers = {
+            name: teacher.open(ground.documents, inputs, context, queries=ground.texts)
+            for name, teacher in spec.teachers.items()
+        }
+        hybrid = Hybrid.open(spec.hybrid, ground, inputs, context)
+        if hybrid:
+            context.emit("hybrid_opened", {name: dict(finder.facts) for name, finder in hybrid.finders.items()})
+            scorers |= {name: hybrid.finders[name].score for name in spec.retriever_signals}
+        signals = Signals.open(spec.asked_signals, scorers, ground, spec.groups)
+        return Miner(spec, ground, searcher, signals, context, hybrid)
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why a candidate may be dropped, in the order the reasons apply."""
-        excluded = self.ground.judgements.known(range(0)).reasons()
+        excluded = self.ground.known(range(0)).reasons()
         return drop_names([*excluded], self.spec.filters)
 
     def run(self, out: Path) -> None:
         """Mine what is not mined yet, then write pairs.parquet and candidates.parquet into `out`."""
-        todo = blocks(self.ground, block_size(self.spec.memory, 2 * self.spec.top_k))
+        width = 2 * self.spec.top_k * (1 + len(self.spec.hybrid))
+        todo = blocks(self.ground, block_size(self.spec.memory, width))
         parts = [Part.of(block, self.context.work) for block in todo]
-        missing = [(block, part) for block, part in zip(todo, parts, strict=True) if not part.pairs.is_file()]
+        missing = [(block, part) for block, part in zip(todo, parts, strict=True) if not part.intact()]
         with self.context.progress("mine queries", sum(len(block) for block, _ in missing)) as advance:
             for block, part in missing:
                 self._mine(block, part)
@@ -64,37 +77,49 @@ class Miner:
         join_pairs([part.pairs for part in parts], out)
 
     def _mine(self, block: Block, part: "Part") -> None:
-        candidates = retrieve(block, self.searcher, self.signals, top_k=self.spec.top_k)
+        candidates = retrieve(block, self.searcher, self.signals, top_k=self.spec.top_k, hybrid=self.hybrid)
         choice = choose_negatives(candidates, self.spec.filters, count=self.spec.negatives, sampling=self.spec.sampling)
         rows = pairs_of_block(block, candidates, choice, find_suspects(candidates, self.spec.filters))
-        _publish(part.candidates, candidate_table(candidates, choice, self.ground.corpus.ids))
-        _publish(part.pairs, rows)
+        part.publish(pairs=rows, candidates=candidate_table(candidates, choice, self.ground.corpus.ids))
 
 
 @dataclass(frozen=True)
 class Part:
-    """The files of one block; its pairs are written last, and with them it is complete."""
+    """The files of one block. The seal has their digests and is written last: without it there is no part."""
 
     pairs: Path
     candidates: Path
+    seal: Path
 
     @staticmethod
     def of(block: Block, work: Path) -> "Part":
         """Where this block's files are or will be."""
-        name = f"{block.queries.start:09d}-{block.queries.stop:09d}.parquet"
-        return Part(work / f"pairs-{name}", work / f"candidates-{name}")
+        name = f"{block.queries.start:09d}-{block.queries.stop:09d}"
+        return Part(work / f"pairs-{name}.parquet", work / f"candidates-{name}.parquet", work / f"part-{name}.json")
+
+    def intact(self) -> bool:
+        """Whether it was written to its end and is what was written."""
+        try:
+            return bool(json.loads(self.seal.read_text(encoding="utf-8")) == self._digests())
+        except (OSError, ValueError):
+            return False
+
+    def publish(self, *, pairs: pa.Table, candidates: pa.Table) -> None:
+        """Write the files so that a later run finds all of them or nothing."""
+        self.seal.unlink(missing_ok=True)
+        for path, table in ((self.pairs, pairs), (self.candidates, candidates)):
+            with path.open("wb") as file:
+                pq.write_table(table, file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+        write_atomically(self.seal, json.dumps(self._digests()))
+
+    def _digests(self) -> dict[str, str]:
+        return {path.name: sha256(path) for path in (self.pairs, self.candidates)}
 
 
 def block_size(memory: int, width: int) -> int:
-    """How many queries with `width` candidates each are mined at a time in `memory` bytes."""
-    return max(_SMALLEST, min(_LARGEST, memory // (4 * width * _BYTES_PER_CANDIDATE // 2)))
-
-
-def _publish(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file so that a reader finds all of it or nothing."""
-    draft = path.with_name(f".{path.name}")
-    with draft.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    """How many queries with `width` candidates each are mined at a time in `memory` bytes; a multiple of 64, so that
+    teachers, who score 64 queries together, see the same ones together whatever the memory."""
+    wanted = max(_SMALLEST, min(_LARGEST, memory // (4 * width * _BYTES_PER_CANDIDATE // 2)))
+    return wanted // _SMALLEST * _SMALLEST

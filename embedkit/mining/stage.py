@@ -15,8 +15,10 @@ from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.mining.filters import AnyFilter, PercentOfPositive
 from embedkit.mining.fusion import AnyFusion, ZScore
+from embedkit.mining.groups import AnyGrouping
+from embedkit.mining.hybrid import AnyRetriever, names_of
 from embedkit.mining.sampling import AnySampling, Top
-from embedkit.mining.signals import BUILT_IN
+from embedkit.mining.signals import BUILT_IN, SAME_GROUP, TEACHERS
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.index import AnyIndex, Exact
 
@@ -42,9 +44,12 @@ class Mine(Stage):
     negatives: PositiveInt = 7
     top_k: PositiveInt = 100
     index: AnyIndex = Exact()
+    hybrid: tuple[AnyRetriever, ...] = ()  # what else finds candidates; signals by the names of their kinds
     signals: Mapping[SignalName, AnyTeacher] = Field(default_factory=dict)  # what else scores candidates, by name
     filters: tuple[AnyFilter, ...] = (PercentOfPositive(),)
     sampling: AnySampling = Top()
+    groups: AnyGrouping | None = None  # which documents are parts of one, for the filter same_group
+    near_queries: Annotated[float, Field(gt=0, le=1)] | None = None  # queries of this cosine share their positives
     batch_tokens: Annotated[PositiveInt, Execution()] = 16_384
     memory: Annotated[ByteSize, Execution()] = ByteSize(10**9)  # above the model's own; how much is done at a time
 
@@ -52,25 +57,42 @@ class Mine(Stage):
     def _check(self) -> "Mine":
         if self.top_k < self.negatives:
             raise ValueError(f"top_k is {self.top_k}, fewer than the {self.negatives} negatives to be found in them")
-        if taken := sorted({"encoder", *BUILT_IN} & set(self.signals)):
+        own = ["encoder", *names_of(self.hybrid), *BUILT_IN, SAME_GROUP]
+        if taken := sorted(set(own) & set(self.signals)):
             raise ValueError(f"signals.{taken[0]}: mining has a signal of this name already; choose another")
-        known = ["encoder", *BUILT_IN, *self.signals]
-        for i, rule in enumerate(self.filters):
-            for signal in rule.signals:
+        known = [*dict.fromkeys([*own, *TEACHERS, *self.signals])]
+        asking = {f"filters.{i}": rule.signals for i, rule in enumerate(self.filters)}
+        for where, names in {**asking, "sampling": self.sampling.signals}.items():
+            for signal in names:
                 if signal not in known:
                     hint = did_you_mean(signal, known)
-                    raise ValueError(f"filters.{i}.signal: nothing makes a signal {signal!r}; there are {known}{hint}")
+                    raise ValueError(f"{where}.signal: nothing makes a signal {signal!r}; there are {known}{hint}")
+        if SAME_GROUP in self.asked_signals and self.groups is None:
+            raise ValueError("groups: a filter asks for same_group, and nothing says what the documents' groups are")
         return self
 
     @property
-    def built_in_signals(self) -> tuple[str, ...]:
-        """Signals that some filter asks for and no teacher makes, the encoder's left out."""
-        asked = dict.fromkeys(signal for rule in self.filters for signal in rule.signals)
-        return tuple(signal for signal in asked if signal in BUILT_IN)
+    def asked_signals(self) -> tuple[str, ...]:
+        """Signals that some filter or the sampling asks for."""
+        asked = (*(signal for rule in self.filters for signal in rule.signals), *self.sampling.signals)
+        return tuple(dict.fromkeys(asked))
+
+    @property
+    def teachers(self) -> Mapping[str, AnyTeacher]:
+        """Those of `signals`, and those that are there without being named, where they are asked for and missing."""
+        missing = set(self.asked_signals) - set(names_of(self.hybrid)) - set(self.signals)
+        return {**self.signals, **{name: teacher for name, teacher in TEACHERS.items() if name in missing}}
+
+    @property
+    def retriever_signals(self) -> tuple[str, ...]:
+        """Names of the retrievers whose scores are asked for."""
+        return tuple(name for name in names_of(self.hybrid) if name in self.asked_signals)
 
     def facts(self) -> Mapping[str, JsonValue]:
         """None; but raises `EmbedkitError` if the index is not installed."""
         self.index.check_installed()
+        for retriever in self.hybrid:
+            retriever.check_installed()
         return {}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
@@ -83,7 +105,8 @@ class Mine(Stage):
         data = inputs[self.data].path
         corpus, queries = open_corpus(data, context.work), open_queries(data, context.work)
         encoder = open_encoder(inputs[self.model].path, context, batch_tokens=self.batch_tokens)
-        ground = Ground.open(encoder, corpus, queries, read_qrels(data, self.split), context)
+        qrels = read_qrels(data, self.split)
+        ground = Ground.open(encoder, corpus, queries, qrels, context, near_queries=self.near_queries)
         miner = Miner.open(self, ground, inputs, context)
         link_tables(data, out)
         miner.run(out)

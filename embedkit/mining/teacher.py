@@ -28,8 +28,18 @@ class Teacher(Spec, abc.ABC):
     weight: PositiveFloat = 1.0  # in the fusion, relative to the other teachers
 
     @abc.abstractmethod
-    def open(self, documents: Sequence[str], inputs: Mapping[str, Artifact], context: Context) -> Scorer:
-        """A scorer of these documents. Reading, encoding or indexing them is done here."""
+    def open(
+        self,
+        documents: Sequence[str],
+        inputs: Mapping[str, Artifact],
+        context: Context,
+        *,
+        queries: Sequence[str] = (),
+    ) -> Scorer:
+        """A scorer of these documents. Reading, encoding or indexing them is done here.
+
+        `queries` that will be scored are encoded together, so that no score depends on how they are asked for.
+        """
 
     def label(self, inputs: Mapping[str, Artifact]) -> dict[str, str]:
         """What stats call this teacher. Artifacts know no stage names, so a model is named by its key."""
@@ -47,20 +57,17 @@ class BM25(Teacher):
     k1: NonNegativeFloat = 1.2
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
 
-    def open(self, documents: Sequence[str], inputs: Mapping[str, Artifact], context: Context) -> Scorer:
-        from embedkit.mining.bm25 import BM25Index
+    def open(
+        self,
+        documents: Sequence[str],
+        inputs: Mapping[str, Artifact],
+        context: Context,
+        *,
+        queries: Sequence[str] = (),
+    ) -> Scorer:
+        from embedkit.mining.bm25 import open_index, word_scorer
 
-        index = BM25Index(documents, k1=self.k1, b=self.b)
-
-        def score(queries: Sequence[str], lists: Sequence[Rows]) -> list[Scores]:
-            with context.progress("BM25", len(queries)) as advance:
-                found: list[Scores] = []
-                for query, rows in zip(queries, lists, strict=True):
-                    found.append(index.scores(query)[rows])
-                    advance(1)
-            return found
-
-        return score
+        return word_scorer(open_index(documents, context, k1=self.k1, b=self.b), context)
 
 
 class Encoder(Teacher):
@@ -69,17 +76,19 @@ class Encoder(Teacher):
     kind: Literal["encoder"] = "encoder"
     model: ModelRef
 
-    def open(self, documents: Sequence[str], inputs: Mapping[str, Artifact], context: Context) -> Scorer:
-        from embedkit.mining.lists import list_scores
+    def open(
+        self,
+        documents: Sequence[str],
+        inputs: Mapping[str, Artifact],
+        context: Context,
+        *,
+        queries: Sequence[str] = (),
+    ) -> Scorer:
+        from embedkit.mining.lists import vector_scorer
         from embedkit.retrieval.encoder import open_encoder
 
         encoder = open_encoder(inputs[self.model].path, context)
-        vectors = encoder.stored("document", documents)
-
-        def score(queries: Sequence[str], lists: Sequence[Rows]) -> list[Scores]:
-            return list(list_scores(encoder.queries(queries), vectors, lists))
-
-        return score
+        return vector_scorer(encoder, encoder.stored("document", documents), queries)
 
     def label(self, inputs: Mapping[str, Artifact]) -> dict[str, str]:
         return {"kind": self.kind, "model": inputs[self.model].key}
@@ -113,12 +122,20 @@ class CrossEncoder(Teacher):
     kind: Literal["cross_encoder"] = "cross_encoder"
     source: Annotated[Folder | Hub, Field(discriminator="kind")]
     max_length: PositiveInt | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: faster on GPUs made for it
     batch_size: Annotated[PositiveInt, Execution()] = 32
 
-    def open(self, documents: Sequence[str], inputs: Mapping[str, Artifact], context: Context) -> Scorer:
+    def open(
+        self,
+        documents: Sequence[str],
+        inputs: Mapping[str, Artifact],
+        context: Context,
+        *,
+        queries: Sequence[str] = (),
+    ) -> Scorer:
         from embedkit.mining.cross_encoder import load, score_lists
 
-        model = load(self.source, max_length=self.max_length)
+        model = load(self.source, max_length=self.max_length, precision=self.precision)
 
         def score(queries: Sequence[str], lists: Sequence[Rows]) -> list[Scores]:
             return score_lists(model, queries, documents, lists, self.batch_size, context.progress)

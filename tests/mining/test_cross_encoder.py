@@ -73,6 +73,62 @@ def test_a_shorter_limit_reads_less(folder):
     assert whole[0][0] != pytest.approx(short[0][0], abs=1e-4)
 
 
+class Counting:
+    """A cross-encoder that counts what it is asked; scores are of no importance."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def predict(self, pairs, **options):
+        self.asked += pairs
+        return np.array([len(query) + 100 * len(document) for query, document in pairs], dtype=np.float32)
+
+
+def test_a_pair_of_texts_is_scored_once():
+    model, documents = Counting(), ["one", "two", "one", "three"]
+    lists = [np.array([0, 2, 1, 0]), np.array([3, 2]), np.array([0])]
+    found = score_lists(model, ["a", "b", "a"], documents, lists, 2, silent)
+    assert [scores.tolist() for scores in found] == [[301, 301, 301, 301], [501, 301], [301]]
+    assert sorted(model.asked) == [("a", "one"), ("a", "two"), ("b", "one"), ("b", "three")]
+
+
+@pytest.mark.parametrize("size", [64, 128, 640])
+def test_scores_do_not_depend_on_how_many_lists_are_asked_for_at_a_time(folder, size):
+    """To the last bit, if they are asked for in multiples of 64."""
+    rng = np.random.default_rng(0)
+    documents = [" ".join(rng.choice(WORDS, rng.integers(1, 12))) for _ in range(50)]
+    queries = [" ".join(rng.choice(WORDS, rng.integers(1, 6))) for _ in range(200)]
+    lists = [rng.choice(50, rng.integers(0, 6), replace=False) for _ in queries]
+    model = load(Folder(path=folder), max_length=None)
+    whole = score_lists(model, queries, documents, lists, 8, silent)
+    starts = range(0, len(queries), size)
+    parts = [score_lists(model, queries[i : i + size], documents, lists[i : i + size], 8, silent) for i in starts]
+    assert [s.tolist() for part in parts for s in part] == [s.tolist() for s in whole]
+
+
+def test_half_precision_is_close(folder):
+    exact, half = (
+        score_lists(load(Folder(path=folder), max_length=None, precision=p), QUERIES, DOCUMENTS, LISTS, 2, silent)
+        for p in ("float32", "bfloat16")
+    )
+    for one, two in zip(exact, half, strict=True):
+        np.testing.assert_allclose(two, one, atol=0.1)
+    assert any(one.tolist() != two.tolist() for one, two in zip(exact, half, strict=True))
+
+
+def test_scores_that_are_no_numbers_are_one_line(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(build(tmp_path) / "model.safetensors")
+    weights["classifier.weight"][:] = float("nan")
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model = load(Folder(path=tmp_path), max_length=None)
+    with pytest.raises(ModelError, match=r"gives scores that are not finite for 5 of 5 pairs, the first 'l") as error:
+        score_lists(model, QUERIES, DOCUMENTS, LISTS, 2, silent)
+    assert str(error.value).startswith(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
 def test_the_stage_opens_it(folder, context):
     score = CrossEncoder(source=Folder(path=folder)).open(DOCUMENTS, {}, context)
     assert [len(scores) for scores in score(QUERIES, LISTS)] == [2, 0, 3]

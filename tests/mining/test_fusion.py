@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedkit.mining.fusion import AnyFusion, MinMax, ReciprocalRank, ZScore, ranks
-from tests.oracles import z_scores_by_hand
+from embedkit.mining.fusion import AnyFusion, MinMax, ReciprocalRank, ZScore, fuse_lists, ranks
+from tests.oracles import fused_by_hand, z_scores_by_hand
 
 MEMBERS = tuple(cls() for cls in get_args(get_args(AnyFusion)[0]))
 integers = st.lists(st.integers(-50, 50), min_size=2, max_size=8)
@@ -70,3 +70,35 @@ def test_law_one_teacher_alone_keeps_its_order(fusion, scores):
     for i in range(len(one)):
         for j in range(len(one)):
             assert (one[i] > one[j]) == (fused[i] > fused[j])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lists_are_fused_as_by_hand(seed):
+    """Three retrievers of twenty queries: lists of different widths, some empty, many scores equal."""
+    rng = np.random.default_rng(seed)
+    rows, scores, lists = [], [], [[] for _ in range(20)]
+    for width in (6, 1, 9):
+        some, values = np.full((20, width), -1), np.zeros((20, width), dtype=np.float32)
+        for query in range(20):
+            count = rng.integers(0, width + 1)
+            found = np.sort(rng.choice(15, count, replace=False))
+            of_found = rng.integers(0, 4, count).astype(np.float32)
+            order = np.lexsort((found, -of_found))
+            some[query, :count], values[query, :count] = found[order], of_found[order]
+            lists[query].append(list(zip(found[order].tolist(), of_found[order].tolist(), strict=True)))
+        rows.append(some)
+        scores.append(values)
+    fused = fuse_lists(rows, scores, [1.0, 2.0, 0.5], ReciprocalRank(k=10))
+    for query, of_query in enumerate(lists):
+        kept = fused.rows[query][fused.rows[query] >= 0].tolist()
+        assert kept == fused_by_hand(of_query, [1.0, 2.0, 0.5], 10)
+        for number, entries in enumerate(of_query):
+            places = {row: place for place, (row, _) in enumerate(entries)}
+            expected = [places.get(row, -1) for row in kept]
+            assert fused.places[number, query][: len(kept)].tolist() == expected
+
+
+def test_no_queries_and_no_documents_fuse_to_nothing():
+    empty, none = np.empty((0, 4), dtype=np.int64), np.full((3, 4), -1)
+    assert fuse_lists([empty] * 2, [empty.astype(float)] * 2, [1, 1], ReciprocalRank()).rows.shape == (0, 0)
+    assert fuse_lists([none] * 2, [none.astype(float)] * 2, [1, 1], ReciprocalRank()).rows.shape == (3, 0)

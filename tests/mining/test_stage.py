@@ -279,7 +279,7 @@ def test_targets_are_fused_over_the_students_best_documents(mined, tmp_path, tin
     similarity = model.encode(corpus.full_texts()) @ model.encode(query)
     own = [corpus.ids.index(d) for d in (*row.positives, *row.negatives)]
     pool = sorted({*np.argsort(-similarity)[:20].tolist(), *own})
-    scores = BM25Index(corpus.full_texts(), k1=1.2, b=0.75).scores(query)
+    scores = BM25Index.open(corpus.full_texts(), tmp_path / "index", k1=1.2, b=0.75).scores(query)
     low, high = min(scores[pool]), max(scores[pool])
     expected = [(scores[i] - low) / (high - low) for i in own]
     np.testing.assert_allclose([*row.positive_targets, *row.negative_targets], expected, atol=1e-5)

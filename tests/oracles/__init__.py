@@ -148,3 +148,13 @@ def sign_flip_p_by_hand(differences: list[float]) -> float:
         flipped = [-d if pattern >> i & 1 else d for i, d in enumerate(differences)]
         count += abs(sum(flipped)) >= observed - 1e-9
     return count / (1 << len(differences))
+
+
+def fused_by_hand(lists: list[list[tuple[int, float]]], weights: list[float], k: float) -> list[int]:
+    """Rows by weighted reciprocal rank fusion of lists of (row, score); equal scores of a list share the mean rank."""
+    totals: dict[int, float] = {}
+    for entries, weight in zip(lists, weights, strict=True):
+        for row, score in entries:
+            ranks = [i + 1 for i, (_, other) in enumerate(entries) if other == score]
+            totals[row] = totals.get(row, 0.0) + weight / (k + sum(ranks) / len(ranks))
+    return sorted(totals, key=lambda row: (-totals[row], row))

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -27,7 +27,8 @@ class Candidates:
 
     A *signal* is a way to score a document for a query; "encoder" is the model that retrieved the candidates. Every
     signal scores the candidates and each query's positives. `excluded` says, by reason, which candidates may never be
-    negatives: known positives before all. Raises `DataError` unless all shapes agree.
+    negatives: known positives before all. `found_by` says which retriever's list a candidate was on, if there were
+    several. Raises `DataError` unless all shapes agree.
     """
 
     query_ids: Sequence[str]  # Q
@@ -35,10 +36,12 @@ class Candidates:
     scores: Mapping[str, Scores]  # signal -> (Q, K)
     positives: Mapping[str, Sequence[Scores]]  # signal -> per query, the scores of its positives, most relevant first
     excluded: Mapping[str, Mask]  # reason -> (Q, K)
+    found_by: Mapping[str, Mask] = field(default_factory=dict)  # retriever -> (Q, K)
 
     def __post_init__(self) -> None:
         shapes = {"rows": self.rows.shape, **{f"scores of {name}": s.shape for name, s in self.scores.items()}}
         shapes |= {f"excluded as {reason}": mask.shape for reason, mask in self.excluded.items()}
+        shapes |= {f"found by {name}": mask.shape for name, mask in self.found_by.items()}
         lengths = {f"positives of {name}": len(lists) for name, lists in self.positives.items()}
         expected = (len(self.query_ids), *self.rows.shape[1:])
         for what, found in (*shapes.items(), *((k, (n, *expected[1:])) for k, n in lengths.items())):
