@@ -56,28 +56,46 @@ def _scored(candidates: Candidates, block: Block) -> Candidates:
     return replace(candidates, scores={"encoder": scores})
 
 
-def pairs_of_block(block: Block, candidates: Candidates, choice: Choice, suspects: Mask) -> pa.Table:
-    """The rows of pairs.parquet: negatives with scores and ranks, and suspects: those marked, and what is no negative
-    without being known to be relevant."""
-    known, own = block.known, block.relevant
-    chosen = choice.columns != NONE
-    queries, places = np.nonzero(chosen)
-    at = (queries, choice.columns[queries, places])
+def pairs_of_block(block: Block, candidates: Candidates, choice: Choice, suspects: Mask, fills: Rows) -> pa.Table:
+    """The rows of pairs.parquet: negatives with scores and ranks, fills (Q, count) where negatives are missing, and
+    suspects: those marked, and what is no negative without being known to be relevant."""
+    known, own, ids = block.known, block.relevant, block.ground.corpus.ids
+    rows, scores, ranks = _negatives(block, candidates, choice, fills)
+    there, filled = rows != NONE, fills != NONE
+    counts = there.sum(axis=1)
     doubtful = zip(*known.doubtful(), candidates.rows, suspects, strict=True)
-    marked = [np.concatenate([*lists, rows[mask]]) for *lists, rows, mask in doubtful]
-    ids, counts = block.ground.corpus.ids, chosen.sum(axis=1)
-    positives = [np.asarray(scores, dtype=np.float32) for scores in candidates.positives["encoder"]]
+    marked = [np.concatenate([*lists, some[mask]]) for *lists, some, mask in doubtful]
+    positives = [np.asarray(some, dtype=np.float32) for some in candidates.positives["encoder"]]
     columns = {
         "query_id": pa.array(candidates.query_ids, type=pa.string()),
         "positives": id_lists(ids, *_flat(own)),
-        "known": id_lists(ids, *_flat([known.all_positives(i, rows) for i, rows in enumerate(own)])),
-        "negatives": id_lists(ids, candidates.rows[at], counts),
-        "negative_scores": number_lists(candidates.signal("encoder")[at].astype(np.float32), counts),
-        "negative_ranks": number_lists(candidates.ranks[at].astype(np.int32), counts),
+        "known": id_lists(ids, *_flat([known.all_positives(i, some) for i, some in enumerate(own)])),
+        "negatives": id_lists(ids, rows[there], counts),
+        "negative_scores": number_lists(scores[there], counts),
+        "negative_ranks": number_lists(ranks[there], counts),
         "positive_scores": number_lists(*_flat(positives)),
         "suspects": id_lists(ids, *_flat(marked)),
+        "fills": id_lists(ids, fills[filled], filled.sum(axis=1)),
     }
     return pair_columns(columns)
+
+
+def _negatives(
+    block: Block, candidates: Candidates, choice: Choice, fills: Rows
+) -> tuple[Rows, Floats, NDArray[np.int32]]:
+    """(Q, count) rows of negatives and fills, -1 where there is neither, their scores, and ranks: 0 for fills."""
+    chosen, filled = choice.columns != NONE, fills != NONE
+    at = (np.nonzero(chosen)[0], choice.columns[chosen])
+    rows, scores, ranks = fills.copy(), np.zeros(fills.shape, dtype=np.float32), np.zeros(fills.shape, dtype=np.int32)
+    rows[chosen], scores[chosen], ranks[chosen] = (
+        candidates.rows[at],
+        candidates.signal("encoder")[at],
+        candidates.ranks[at],
+    )
+    if filled.any():
+        lists = [some[mask] for some, mask in zip(fills, filled, strict=True)]
+        scores[filled] = np.concatenate(list_scores(block.vectors, block.ground.vectors, lists))
+    return rows, scores, ranks
 
 
 def _flat(lists: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:

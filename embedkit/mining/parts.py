@@ -79,7 +79,9 @@ class Miner:
     def _mine(self, block: Block, part: "Part") -> None:
         candidates = retrieve(block, self.searcher, self.signals, top_k=self.spec.top_k, hybrid=self.hybrid)
         choice = choose_negatives(candidates, self.spec.filters, count=self.spec.negatives, sampling=self.spec.sampling)
-        rows = pairs_of_block(block, candidates, choice, find_suspects(candidates, self.spec.filters))
+        suspects = find_suspects(candidates, self.spec.filters)
+        fills = self.spec.fill.rows(candidates, choice, block.known, documents=len(self.ground.documents))
+        rows = pairs_of_block(block, candidates, choice, suspects, fills)
         part.publish(pairs=rows, candidates=candidate_table(candidates, choice, self.ground.corpus.ids))
 
 

@@ -13,6 +13,7 @@ from embedkit.core.records import link_tables, open_corpus, open_queries, read_p
 from embedkit.core.spec import DatasetRef, Execution, ModelRef, PairsRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
+from embedkit.mining.fills import AnyFill, NoFill
 from embedkit.mining.filters import AnyFilter, PercentOfPositive
 from embedkit.mining.fusion import AnyFusion, ZScore
 from embedkit.mining.groups import AnyGrouping
@@ -30,8 +31,9 @@ class Mine(Stage):
 
     Never a negative: a document judged relevant to the query or to one of the same text, one of the same text as such
     a document, or as the query itself. `top_k` counts candidates besides these. Where too few pass the filters, a
-    query gets fewer negatives. Keeps every candidate and what became of it in candidates.parquet; those that a filter
-    took for relevant are the pairs' `suspects`, which training uses as nobody's negative either.
+    query gets fewer negatives, unless `fill` says what stands in for them. Keeps every candidate and what became of it
+    in candidates.parquet; those that a filter took for relevant are the pairs' `suspects`, which training uses as
+    nobody's negative either.
     """
 
     kind: Literal["mine"] = "mine"
@@ -48,6 +50,7 @@ class Mine(Stage):
     signals: Mapping[SignalName, AnyTeacher] = Field(default_factory=dict)  # what else scores candidates, by name
     filters: tuple[AnyFilter, ...] = (PercentOfPositive(),)
     sampling: AnySampling = Top()
+    fill: AnyFill = NoFill()  # what stands in where too few candidates pass
     groups: AnyGrouping | None = None  # which documents are parts of one, for the filter same_group
     near_queries: Annotated[float, Field(gt=0, le=1)] | None = None  # queries of this cosine share their positives
     batch_tokens: Annotated[PositiveInt, Execution()] = 16_384
