@@ -26,7 +26,7 @@ from embedkit.core.records import (
 )
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
-from embedkit.mining.audit import CANDIDATES
+from embedkit.mining.fates import CANDIDATES
 from embedkit.mining.filters import PercentOfPositive, RankWindow, ScoreRange
 from embedkit.mining.fusion import MinMax
 from embedkit.mining.sampling import Random
@@ -214,7 +214,7 @@ def test_a_split_without_queries_is_an_error(inputs, tmp_path):
     ("fields", "message"),
     [
         ({"top_k": 2}, "top_k is 2, fewer than the 3 negatives"),
-        ({"filters": (PercentOfPositive(signal="bm25"),)}, r"filters.0.signal: nothing makes a signal 'bm25'"),
+        ({"filters": (PercentOfPositive(signal="judge"),)}, r"filters.0.signal: nothing makes a signal 'judge'"),
         ({"sampling": {"kind": "random"}}, "seed"),
         ({"split": "test"}, "'train' or 'dev'"),
     ],
