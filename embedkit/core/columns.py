@@ -55,6 +55,40 @@ class Strings(Sequence[str]):
         return [self[row] for row in rows]
 
 
+class Picked(Sequence[str]):
+    """Some rows of a column, in any order. Copies nothing: an entry is looked up when it is asked for."""
+
+    def __init__(self, column: Sequence[str], rows: Rows) -> None:
+        self.column, self.rows = column, np.asarray(rows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> "Picked": ...
+    def __getitem__(self, row: int | slice) -> "str | Picked":
+        return Picked(self.column, self.rows[row]) if isinstance(row, slice) else self.column[int(self.rows[row])]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_A_TIME):
+            rows = self.rows[start : start + _AT_A_TIME]
+            low, high = int(rows.min()), int(rows.max()) + 1
+            if high - low <= 4 * _AT_A_TIME:  # rows that lie together are read together
+                near = list(self.column[low:high])
+                yield from (near[row - low] for row in rows.tolist())
+            else:
+                yield from (self.column[row] for row in rows.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Documents(Sequence[str]):
     """What an encoder is given of n documents: title and text, a space between. Joined when asked for."""
 

@@ -27,16 +27,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embedkit.core.columns import Documents, Strings, mapped
+from embedkit.core.columns import Documents, Picked, Rows, Strings, mapped
 from embedkit.core.errors import ArtifactError
 
 SPLITS: Final = ("train", "dev", "test")
 Qrels = dict[str, dict[str, int]]  # query_id -> doc_id -> relevance
 
 PERHAPS: Final = ("class", "metadata", "suspects", "negative_ranks", "fills")  # columns left out where they are empty
+_GROUP: Final = 1 << 16  # rows of a row group, and so the most that are in memory while a file is written
 _CORPUS = pa.schema([(name, pa.string()) for name in ("doc_id", "title", "text", "class", "metadata")])
 _QUERIES = pa.schema([(name, pa.string()) for name in ("query_id", "text", "class", "metadata")])
 _QRELS = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32())])
@@ -71,7 +73,7 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: Sequence[int]) -> "Corpus":
+    def take(self, rows: Sequence[int] | Rows) -> "Corpus":
         """The documents of these rows."""
         columns = (self.ids, self.titles, self.texts, self.classes, self.metadata)
         return Corpus(*(_taken(column, rows) for column in columns))
@@ -97,7 +99,7 @@ class Queries:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: Sequence[int]) -> "Queries":
+    def take(self, rows: Sequence[int] | Rows) -> "Queries":
         """The queries of these rows."""
         return Queries(*(_taken(column, rows) for column in (self.ids, self.texts, self.classes, self.metadata)))
 
@@ -260,15 +262,21 @@ def link_tables(source: Path, out: Path, names: Iterable[str] = ("corpus.parquet
             shutil.copyfile(source / name, out / name)
 
 
-def _taken(column: Sequence[str], rows: Sequence[int]) -> Sequence[str]:
-    return [column[row] for row in rows] if column else ()
+def _taken(column: Sequence[str], rows: Sequence[int] | Rows) -> Sequence[str]:
+    return Picked(column, np.asarray(rows, dtype=np.int64)) if column else ()
 
 
 def _write(path: Path, schema: pa.Schema, columns: Sequence[Any]) -> None:
     kept = [(f, column) for f, column in zip(schema, columns, strict=True) if f.name not in PERHAPS or any(column)]
-    arrays = [pa.array(column, type=f.type) for f, column in kept]
-    table = pa.Table.from_arrays(arrays, schema=pa.schema([f for f, _ in kept]))
-    pq.write_table(table, path, compression="zstd")
+    schema = pa.schema([f for f, _ in kept])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, max(len(columns[0]), 1), _GROUP):  # a table of no rows has a group of none
+            arrays = [_array(column[start : start + _GROUP], f.type) for f, column in kept]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return values.column if isinstance(values, Strings) else pa.array(list(values), type=kind)
 
 
 def _open(path: Path, schema: pa.Schema, work: Path) -> list[Sequence[str]]:

@@ -1,18 +1,20 @@
 """A dataset made fit to train and test on: duplicates merged, a dev or test split held out, splits kept apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
+from embedkit.core.columns import Rows
 from embedkit.core.errors import DataError
 from embedkit.core.progress import Progress, silent
 from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels
 from embedkit.core.spec import Spec
-from embedkit.core.text import document_text, normalised
-from embedkit.data.duplicates import NearDuplicates
+from embedkit.core.text import normalised
+from embedkit.data.duplicates import NearDuplicates, crowded
 
 _PROTECTED: Final = {"dev": ("test",), "train": ("test", "dev")}  # a split gives way to those
 
@@ -24,7 +26,7 @@ class HoldOut(Spec):
     seed: NonNegativeInt = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Removed:
     """A document or query that another one stands for, or that must not be in its split."""
 
@@ -80,40 +82,59 @@ def clean(
 def _merge_documents(result: Cleaned, exact: bool, near: float | None, progress: Progress) -> None:
     corpus = result.dataset.corpus
     merged = _equal_documents(corpus) if exact else []
-    gone = {r.removed for r in merged}
     if near is not None:
-        merged += _near_documents(corpus, [i for i, key in enumerate(corpus.ids) if key not in gone], near, progress)
+        merged += _near_documents(corpus, _rows_without(corpus, {r.removed for r in merged}), near, progress)
+    if not merged:
+        return
     stays = {r.removed: r.kept for r in merged}
     merged = [
         replace(r, kept=stays.get(r.kept, r.kept)) for r in merged
     ]  # what an exact one equals may be near another
     stays = {r.removed: r.kept for r in merged}
-    keep = [i for i, key in enumerate(corpus.ids) if key not in stays]
+    kept = corpus.take(_rows_without(corpus, stays))
     qrels = {split: _repointed(judged, stays) for split, judged in result.dataset.qrels.items()}
-    result.dataset = replace(result.dataset, corpus=corpus.take(keep), qrels=qrels)
+    result.dataset = replace(result.dataset, corpus=kept, qrels=qrels)
     result.merged += merged
 
 
+def _rows_without(corpus: Corpus, ids: Container[str]) -> Rows:
+    return np.fromiter((row for row, key in enumerate(corpus.ids) if key not in ids), dtype=np.int64)
+
+
 def _equal_documents(corpus: Corpus) -> list[Removed]:
-    """Documents whose text an earlier one has."""
-    first: dict[str, str] = {}
-    pairs = zip(corpus.ids, corpus.full_texts(), strict=True)
-    found = ((key, first.setdefault(normalised(text), key)) for key, text in pairs)
-    return [Removed("document", key, kept, "exact", 1.0) for key, kept in found if key != kept]
+    """Documents whose text an earlier one has. Of all texts only digests are held, and equal ones are looked at."""
+    documents = corpus.documents()
+    digests = np.fromiter((_digest(text) for text in documents), dtype=np.uint64, count=len(documents))
+    first: dict[str, int] = {}
+    found = []
+    for row in crowded(digests[:, None]).tolist():
+        kept = first.setdefault(normalised(documents[row]), row)
+        if kept != row:
+            found.append(Removed("document", corpus.ids[row], corpus.ids[kept], "exact", 1.0))
+    return found
 
 
-def _near_documents(corpus: Corpus, rows: Sequence[int], near: float, progress: Progress) -> list[Removed]:
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(normalised(text).encode(), digest_size=8).digest(), "little")
+
+
+def _near_documents(corpus: Corpus, rows: Rows, near: float, progress: Progress) -> list[Removed]:
     """Of the documents in `rows`, those that are near an earlier one that stays."""
-    index = NearDuplicates(near)
+    index, documents = NearDuplicates(near), corpus.documents()
+    with progress("sketching documents", len(rows)) as advance:
+        keys = np.empty((len(rows), index.keys), dtype=np.uint64)
+        for i, row in enumerate(rows.tolist()):
+            keys[i] = index.keys_of(index.sketch(documents[row]))
+            advance(1)
     removed = []
-    with progress("finding near duplicates", len(rows)) as advance:
-        for i in rows:
-            sketch = index.sketch(document_text(corpus.titles[i], corpus.texts[i]))
+    close = rows[crowded(keys)]  # all others share no key with any, so nothing is near them
+    with progress("finding near duplicates", len(close)) as advance:
+        for row in close.tolist():
+            sketch = index.sketch(documents[row])
             if match := index.match(sketch):
-                kept = corpus.ids[match.key]
-                removed.append(Removed("document", corpus.ids[i], kept, "near", match.similarity))
+                removed.append(Removed("document", corpus.ids[row], corpus.ids[match.key], "near", match.similarity))
             else:
-                index.add(i, sketch)
+                index.add(row, sketch)
             advance(1)
     return removed
 

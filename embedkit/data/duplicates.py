@@ -12,7 +12,6 @@ Reference: Broder (1997), On the resemblance and containment of documents; bands
 Mining of Massive Datasets, 3.4.
 """
 
-import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,30 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.core.text import WITHOUT_SPACES, normalised
+from embedkit.core.shingles import jaccard, shingles
 
 _PERMUTATIONS: Final = 128
 _MISSED: Final = 1e-3  # share of pairs right at the threshold that the bands may miss
-_WORDS: Final = 3  # in a shingle
-_WORD: Final = re.compile(rf"[{WITHOUT_SPACES}]|[^\W{WITHOUT_SPACES}]+|[^\w\s.,;:!?'\"“”‘’()]")
-
-
-def shingles(text: str) -> NDArray[np.uint64]:
-    """64-bit hashes of the text's runs of three words, sorted, each once.
-
-    Symbols are words ("c++" and "c#" differ), sentence punctuation is nothing, and scripts without spaces count every
-    character as a word. A text of one or two words is one shingle; a text of none has none.
-    """
-    words = _WORD.findall(normalised(text))
-    runs = {" ".join(words[i : i + _WORDS]) for i in range(max(1, len(words) - _WORDS + 1))} if words else set()
-    hashes = b"".join(blake2b(run.encode(), digest_size=8).digest() for run in runs)
-    return np.unique(np.frombuffer(hashes, dtype="<u8").astype(np.uint64))
-
-
-def jaccard(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
-    """|A ∩ B| / |A ∪ B| of two sorted sets; 0 if both are empty."""
-    shared = np.intersect1d(a, b, assume_unique=True).size
-    return shared / union if (union := a.size + b.size - shared) else 0.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +52,9 @@ class NearDuplicates:
         self._equal: dict[Hashable, int] = {}
         self._shingles: dict[int, NDArray[np.uint64]] = {}
         self._empty = MinHash(num_perm=_PERMUTATIONS, hashfunc=int)
-        self._bands = MinHashLSH(num_perm=_PERMUTATIONS, params=bands(threshold))
+        self._shape = bands(threshold)
+        self._bands = MinHashLSH(num_perm=_PERMUTATIONS, params=self._shape)
+        self._mix = np.random.default_rng(0).integers(0, 2**63, self._shape[1], dtype=np.uint64) * 2 + 1
 
     def sketch(self, text: str) -> Sketch:
         """The sketch of a text, to be matched, added, or both."""
@@ -83,6 +64,22 @@ class NearDuplicates:
         minhash = self._empty.copy()
         minhash.update_batch((found & np.uint64(0xFFFFFFFF)).tolist())
         return Sketch(found, minhash)
+
+    @property
+    def keys(self) -> int:
+        """How many keys a sketch has."""
+        return 1 + self._shape[0]
+
+    def keys_of(self, sketch: Sketch) -> NDArray[np.uint64]:
+        """(keys,) numbers, one at least of which is that of any text this one could match; 0 where there is none."""
+        found = np.zeros(self.keys, dtype=np.uint64)
+        if sketch.shingles.size:
+            found[0] = np.frombuffer(blake2b(sketch.shingles.tobytes(), digest_size=8).digest(), dtype=np.uint64)[0]
+        if sketch.minhash is not None:
+            count, rows = self._shape
+            values = sketch.minhash.hashvalues[: count * rows].astype(np.uint64).reshape(count, rows)
+            found[1:] = (values * self._mix).sum(axis=1, dtype=np.uint64)  # modulo 2^64
+        return found
 
     def add(self, key: int, sketch: Sketch) -> None:
         """Index a text."""
@@ -102,6 +99,17 @@ class NearDuplicates:
         candidates = [Match(k, jaccard(sketch.shingles, self._shingles[k])) for k in self._bands.query(sketch.minhash)]
         close = [match for match in candidates if match.similarity >= self.threshold - 1e-9]
         return min(close, key=lambda match: (-match.similarity, match.key)) if close else None
+
+
+def crowded(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Rows of `keys` (n, k) that share a key, other than 0, with another row, in ascending order."""
+    shared = np.zeros(len(keys), dtype=np.bool_)
+    for column in keys.T:
+        order = np.argsort(column, kind="stable")
+        ordered = column[order]
+        same = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0))
+        shared[order[same]] = shared[order[same + 1]] = True
+    return np.flatnonzero(shared)
 
 
 def bands(threshold: float) -> tuple[int, int]:

@@ -12,11 +12,16 @@ from embedkit.data.rows import Row
 
 
 def read_config(name: str, revision: str | None, config: str | None, work: Path) -> Mapping[str, Iterator[Row]]:
-    """Split -> rows of one config of a hub data set, or of a folder in the same layout. Unpacked under `work`."""
+    """Split -> rows of one config of a hub data set, or of a folder in the same layout. Unpacked under `work`.
+
+    A folder, or its subfolder of the config's name, may also be one that `save_to_disk` of the library wrote.
+    """
     shown = are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        found = datasets.load_dataset(name, config, revision=revision, cache_dir=str(work / "datasets"))
+        found = _saved(name, config) if revision is None else None
+        if found is None:
+            found = datasets.load_dataset(name, config, revision=revision, cache_dir=str(work / "datasets"))
     except MemoryError:
         raise
     except Exception as error:  # those of the library, of the hub, of its HTTP client; or a data set made by a script
@@ -29,6 +34,14 @@ def read_config(name: str, revision: str | None, config: str | None, work: Path)
             datasets.enable_progress_bars()
     label = f"{config}/" if config else ""
     return {str(split): _rows(found[split], f"{label}{split}") for split in found}
+
+
+def _saved(name: str, config: str | None) -> Any:
+    folder = Path(name, config or "")
+    if not any((folder / file).is_file() for file in ("dataset_dict.json", "state.json")):
+        return None
+    found = datasets.load_from_disk(str(folder))
+    return {"train": found} if isinstance(found, datasets.Dataset) else found
 
 
 def _rows(table: Any, label: str) -> Iterator[Row]:

@@ -10,7 +10,19 @@ from pydantic import model_validator
 from embedkit.core.records import SPLITS
 from embedkit.core.spec import Spec
 from embedkit.data.assemble import Tables, class_of, filled
-from embedkit.data.rows import BadRow, Rejects, Row, as_identifier, as_text, identifier, score_of, shown, text_of
+from embedkit.data.rows import (
+    BadRow,
+    Rejects,
+    Row,
+    as_identifier,
+    as_text,
+    identifier,
+    listed,
+    score_of,
+    shown,
+    text_of,
+)
+from embedkit.data.shelf import Shelf
 
 SPLIT_NAMES: Final = {**{s: s for s in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
 _OPTIONAL: Final = ("negative", "title", "query_id", "positive_id", "negative_id", "split")
@@ -20,7 +32,7 @@ class Columns(Spec):
     """Which columns of a pair file hold what. A cell of documents is one text, or a list of texts.
 
     Optional columns of the usual names are read where a row has them, unless they are its query or its positives.
-    Those of other names must be there; null reads none.
+    Those of other names must be there; null reads none. All other columns are metadata of the query.
 
     With a `score`, a judged similarity say, the documents of `positive` are those a query was compared with, whatever
     came of it, and training needs a loss that learns scores. Relevance in an evaluation is the score rounded to a whole
@@ -91,21 +103,31 @@ def _read_pair(tables: Tables, split: str, row: Row, columns: Columns) -> None:
     wanted = {key: floor(scores[key] + 0.5) if key in scores else int(key in positives) for key in documents}
     if clash := [key for key, relevance in wanted.items() if judged.get(key, relevance) != relevance]:
         raise BadRow(f"document {shown(clash[0])} is a positive of this query in one row and a negative in another")
-    _same(query, text, tables.queries, tables.query_rows, "query")
+    _same(query, (text,), tables.queries, "query")
     _one_class(query_class, tables.query_classes, "query")
     for key, document in documents.items():
-        _same(key, document[:2], tables.documents, tables.document_rows, "document")
+        _same(key, document[:2], tables.documents, "document")
         _one_class(document.classes, tables.document_classes, "document")
-    tables.queries[query] = text
+    _put_query(tables, query, text, row, columns)
     tables.query_classes |= query_class
-    tables.query_rows.setdefault(query, row.where)
     if scores:
         tables.scores.setdefault(split, {}).setdefault(query, {}).update(scores)
     for key, document in documents.items():
-        tables.documents[key] = document[:2]
+        if key not in tables.documents:
+            tables.documents.put(key, document[:2], row.where)
         tables.document_classes |= document.classes
-        tables.document_rows.setdefault(key, row.where)
         tables.judge(split, query, key, wanted[key])
+
+
+def _put_query(tables: Tables, query: str, text: str, row: Row, columns: Columns) -> None:
+    """The query with the row's other fields, if it is new; else it keeps those of its first row."""
+    metadata = tables.carried.of(row.values, [column for _, column in columns])
+    if query not in tables.queries:
+        tables.queries.put(query, (text,), row.where, metadata)
+        if metadata:
+            tables.first_metadata[query] = hash(metadata)
+    elif hash(metadata) != tables.first_metadata.get(query, hash("")):
+        tables.other_metadata += 1
 
 
 def _documents_of(
@@ -116,7 +138,7 @@ def _documents_of(
     if column is None:
         return {}
     cell = _required(values, column)
-    texts = [as_text(text, column) for text in _listed(cell)]
+    texts = [as_text(text, column) for text in listed(cell)]
     title_column, score_column = (columns.title, columns.score) if role == "positive" else (None, None)
     id_column, class_column = getattr(columns, f"{role}_id"), getattr(columns, f"{role}_class")
     found = [_cells(values, name, len(texts), column) for name in (title_column, id_column, class_column, score_column)]
@@ -140,7 +162,7 @@ def _required(values: Mapping[str, Any], name: str) -> Any:
 
 def _cells(values: Mapping[str, Any], name: str | None, count: int, beside: str) -> list[Any]:
     """The entries of another column, one for each of `count` documents; None where there is no such column."""
-    cells = _listed(_required(values, name)) if name is not None and (count or name in values) else []
+    cells = listed(_required(values, name)) if name is not None and (count or name in values) else []
     if cells and len(cells) != count:
         raise BadRow(f"{name} has {len(cells)} entries and {beside} {count}; expected one for each")
     return cells or [None] * count
@@ -170,13 +192,9 @@ def _split_of(values: Mapping[str, Any], column: str, around: str) -> str:
     return SPLIT_NAMES[name]
 
 
-def _same(key: str, value: Any, known: Mapping[str, Any], rows: Mapping[str, str], what: str) -> None:
-    if known.get(key, value) != value:
-        raise BadRow(f"{what} id {key!r} has another text than in {rows[key]}; one id is one {what}")
-
-
-def _listed(cell: Any) -> list[Any]:
-    return [] if cell is None else list(cell) if isinstance(cell, list | tuple) else [cell]
+def _same(key: str, texts: tuple[str, ...], shelf: Shelf, what: str) -> None:
+    if key in shelf and not shelf.holds(key, texts):
+        raise BadRow(f"{what} id {key!r} has another text than in {shelf.where(key)}; one id is one {what}")
 
 
 def _id_of(text: str) -> str:

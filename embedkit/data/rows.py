@@ -1,4 +1,4 @@
-"""Rows of JSONL, TSV and Parquet files, each with the place it came from, and what is wrong with those that are bad."""
+"""Rows of JSONL, TSV, Parquet and Arrow files, each with its place, and what is wrong with those that are bad."""
 
 import json
 import math
@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from embedkit.core.errors import DataError, first_few
 
+_AT_A_TIME: Final = 1024  # rows that are Python objects
+_IPC_FILE: Final = b"ARROW1"
 QRELS_HEADER: Final = ("query-id", "corpus-id", "score")
 
 
@@ -52,7 +54,7 @@ class Rejects:
 
 
 def rows_of(path: Path, name: str, rejects: Rejects) -> Iterator[Row]:
-    """Rows of a .jsonl, .tsv or .parquet file, read as a stream; `name` is what `where` calls the file."""
+    """Rows of a file whose suffix is one of `SUFFIXES`, or .tsv, read as a stream; `name` is what `where` calls it."""
     return _READERS[path.suffix](path, name, rejects)
 
 
@@ -105,7 +107,7 @@ def _parquet_rows(path: Path, name: str, rejects: Rejects) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             number = 0
-            for batch in file.iter_batches(batch_size=1024):
+            for batch in file.iter_batches(batch_size=_AT_A_TIME):
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(f"{name} row {number}", values)
@@ -113,11 +115,37 @@ def _parquet_rows(path: Path, name: str, rejects: Rejects) -> Iterator[Row]:
         rejects.faults.append(f"{name}: not a readable Parquet file ({error})")
 
 
+def _arrow_rows(path: Path, name: str, rejects: Rejects) -> Iterator[Row]:
+    try:
+        number = 0
+        for batch in arrow_batches(path):
+            for start in range(0, len(batch), _AT_A_TIME):
+                for values in batch.slice(start, _AT_A_TIME).to_pylist():
+                    number += 1
+                    yield Row(f"{name} row {number}", values)
+    except (OSError, pa.ArrowException) as error:
+        rejects.faults.append(f"{name}: not a readable Arrow file ({error})")
+
+
+def arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Record batches of an Arrow IPC file (Feather is one) or stream, memory-mapped."""
+    with pa.memory_map(str(path)) as source:
+        if source.read(len(_IPC_FILE)) == _IPC_FILE:
+            reader = pa.ipc.open_file(source)
+            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            source.seek(0)
+            yield from pa.ipc.open_stream(source)
+
+
 _READERS: Final[Mapping[str, Callable[[Path, str, Rejects], Iterator[Row]]]] = {
     ".jsonl": _jsonl_rows,
     ".tsv": _tsv_rows,
     ".parquet": _parquet_rows,
+    ".arrow": _arrow_rows,
+    ".feather": _arrow_rows,
 }
+SUFFIXES: Final = (".jsonl", ".parquet", ".arrow", ".feather")
 
 
 def identifier(values: Mapping[str, Any], *names: str) -> str:
@@ -169,6 +197,11 @@ def score_of(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadRow(f"{name} is {shown(value)}; expected a number")
     return float(value)
+
+
+def listed(cell: Any) -> list[Any]:
+    """The entries of a cell that holds one thing, a list of them, or nothing."""
+    return [] if cell is None else list(cell) if isinstance(cell, list | tuple) else [cell]
 
 
 def shown(value: object, *, limit: int = 60) -> str:

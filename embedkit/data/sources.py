@@ -1,115 +1,25 @@
-"""Where a dataset comes from: a BEIR folder, files of pairs, a data set on the Hugging Face hub at a pinned commit."""
+"""Where a dataset comes from: a BEIR folder, tables, files of pairs, a data set of the hub at a pinned commit."""
 
-import abc
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from embedkit.core.errors import DataError, did_you_mean
 from embedkit.core.estimate import Size
 from embedkit.core.progress import Progress
-from embedkit.core.records import SPLITS
 from embedkit.core.spec import LocalPath, Spec
 from embedkit.data.assemble import Tables, read_documents, read_judgements, read_queries
 from embedkit.data.commit import Commit, check_commit
 from embedkit.data.pair_rows import SPLIT_NAMES, Columns, read_pair_rows
 from embedkit.data.rows import Rejects, Row, rows_of
-from embedkit.data.sizes import mean_tokens, queries_in, rows_in
+from embedkit.data.sizes import mean_tokens, rows_in
+from embedkit.data.source import Source, counted, no_class
+from embedkit.data.table_files import BeirFolder, TableFiles
 
-
-class Source(Spec, abc.ABC):
-    """Something a dataset can be read from."""
-
-    kind: str
-    on_bad_row: Literal["fail", "drop"] = "fail"  # drop: leave the row out, count it, write it to rejects.jsonl
-
-    def load(self, work: Path, progress: Progress) -> tuple[Tables, Rejects]:
-        """Read everything; one `DataError` lists all that is wrong with the source."""
-        tables, rejects = Tables(), Rejects()
-        self.read(tables, rejects, work, progress)
-        rejects.settle(self.on_bad_row, self.locate)
-        return tables, rejects
-
-    @abc.abstractmethod
-    def read(self, tables: Tables, rejects: Rejects, work: Path, progress: Progress) -> None:
-        """Read all rows into `tables`, bad ones into `rejects`; `work` is for files a reader has to unpack."""
-
-    @property
-    @abc.abstractmethod
-    def place(self) -> str:
-        """What the source as a whole is called in a message."""
-
-    @abc.abstractmethod
-    def locate(self, problem: str) -> str:
-        """A problem as shown to the user; `problem` starts with a place relative to this source."""
-
-    def size(self) -> Size:
-        """About how much there is, from a look at the files."""
-        return Size()
-
-    @property
-    def scored(self) -> bool:
-        """Whether its pairs have scores."""
-        return False
-
-
-class BeirFolder(Source):
-    """corpus.jsonl, queries.jsonl and qrels/{train,dev,test}.tsv, as BEIR has them; each may also be a .parquet file.
-
-    Reference: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
-    """
-
-    kind: Literal["beir"] = "beir"
-    path: LocalPath
-    class_field: str | None = None  # of corpus and queries: what class a text is of, where it is of one
-
-    def read(self, tables: Tables, rejects: Rejects, work: Path, progress: Progress) -> None:
-        """Corpus and queries first; judgements only if both could be read."""
-        for name, reader in (("corpus", read_documents), ("queries", read_queries)):
-            if (path := _table(self.path, name, ".jsonl")) is None:
-                rejects.faults.append(f"{name}.jsonl: no such file; a BEIR folder has corpus, queries and qrels")
-                continue
-            with progress(f"reading {path.name}", None) as advance:
-                reader(tables, _counted(rows_of(path, path.name, rejects), advance), rejects, self.class_field)
-        rejects.faults += _no_class(tables, self.class_field, rejects)
-        splits = self._splits()
-        if not splits:
-            rejects.faults.append(f"qrels: holds none of {', '.join(f'{s}.tsv' for s in SPLITS)}")
-        if not rejects.faults:
-            for split, path in splits.items():
-                read_judgements(tables, split, rows_of(path, f"qrels/{path.name}", rejects), rejects)
-
-    @property
-    def place(self) -> str:
-        """The folder."""
-        return str(self.path)
-
-    def locate(self, problem: str) -> str:
-        """Places are files of the folder."""
-        return f"{self.path}/{problem}"
-
-    def size(self) -> Size:
-        """Rows counted, lengths sampled, train queries read from the qrels."""
-        corpus, queries = _table(self.path, "corpus", ".jsonl"), _table(self.path, "queries", ".jsonl")
-        if corpus is None or queries is None:
-            return Size()
-        judged = {split: queries_in(path) for split, path in self._splits().items()}
-        return Size(
-            documents=rows_in(corpus),
-            queries=rows_in(queries),
-            pairs=judged.get("train", 0),
-            held_out={split: n for split, n in judged.items() if split != "train"},
-            document_tokens=mean_tokens(corpus, ("title", "text")),
-            query_tokens=mean_tokens(queries, ("text",)),
-        )
-
-    def _splits(self) -> dict[str, Path]:
-        names = {alias: split for alias, split in SPLIT_NAMES.items() if _table(self.path / "qrels", alias, ".tsv")}
-        found = {split: _table(self.path / "qrels", alias, ".tsv") for alias, split in names.items()}
-        return {split: path for split in SPLITS if (path := found.get(split)) is not None}
+__all__ = ["AnySource", "BeirFolder", "HubDataset", "PairFiles", "TableFiles"]
 
 
 class PairFiles(Source):
@@ -118,7 +28,7 @@ class PairFiles(Source):
     A row has a query, one or more relevant documents, and perhaps documents known to be irrelevant.
     """
 
-    kind: Literal["jsonl", "parquet"]
+    kind: Literal["jsonl", "parquet", "arrow"]
     path: LocalPath
     columns: Columns = Columns()
 
@@ -130,7 +40,7 @@ class PairFiles(Source):
             raise DataError(f"{self.place}: the folder has no .{self.kind} files; expected {wanted}")
         for path, split in files:
             with progress(f"reading {path.name}", None) as advance:
-                rows = _counted(rows_of(path, path.name, rejects), advance)
+                rows = counted(rows_of(path, path.name, rejects), advance)
                 read_pair_rows(tables, split, rows, self.columns, rejects)
 
     @property
@@ -164,14 +74,15 @@ class PairFiles(Source):
 
     def _files(self, rejects: Rejects) -> list[tuple[Path, str]]:
         """Files and their splits."""
-        suffix = f".{self.kind}"
+        suffixes = (".arrow", ".feather") if self.kind == "arrow" else (f".{self.kind}",)
         if not self.path.is_dir():
-            if self.path.suffix == suffix and self.path.is_file():
+            if self.path.suffix in suffixes and self.path.is_file():
                 return [(self.path, "train")]
             found = "is not one" if self.path.is_file() else "does not exist"
-            rejects.faults.append(f"{self.path.name}: {found}; expected a {suffix} file, or a folder of them")
+            rejects.faults.append(f"{self.path.name}: {found}; expected a {suffixes[0]} file, or a folder of them")
             return []
-        files = [(p, re.match(r"[a-z]*", p.name)) for p in sorted(self.path.glob(f"*{suffix}"))]
+        paths = sorted(path for path in self.path.iterdir() if path.suffix in suffixes)
+        files = [(path, re.match(r"[a-z]*", path.name)) for path in paths]
         named = [(path, SPLIT_NAMES.get(match[0], "") if match else "") for path, match in files]
         known = ", ".join(SPLIT_NAMES)
         rejects.faults += [
@@ -231,8 +142,8 @@ class HubDataset(Source):
         for config, reader in ((layout.corpus, read_documents), (layout.queries, read_queries)):
             for _, rows in self._config(config, work).items():
                 with progress(f"reading {config}", None) as advance:
-                    reader(tables, _counted(rows, advance), rejects, layout.class_field)
-        rejects.faults += _no_class(tables, layout.class_field, rejects)
+                    reader(tables, counted(rows, advance), rejects, layout.class_field)
+        rejects.faults += no_class(tables, layout.class_field, rejects)
         for split, rows in self._known_splits(layout.qrels, rejects, work):
             read_judgements(tables, split, rows, rejects)
 
@@ -268,21 +179,4 @@ class HubDataset(Source):
                 rejects.faults.append(f"split {name!r} is none of {known}; say which splits to read with `splits`")
 
 
-AnySource = Annotated[BeirFolder | PairFiles | HubDataset, Field(discriminator="kind")]
-
-
-def _table(folder: Path, name: str, suffix: str) -> Path | None:
-    """The table's file: the usual one, or Parquet."""
-    return next((p for s in (suffix, ".parquet") if (p := folder / f"{name}{s}").is_file()), None)
-
-
-def _no_class(tables: Tables, class_field: str | None, rejects: Rejects) -> list[str]:
-    if class_field is None or tables.document_classes or tables.query_classes or rejects.rows or rejects.faults:
-        return []
-    return [f"corpus and queries: no row has a {class_field!r}, which `class_field` says is the class of a text"]
-
-
-def _counted(rows: Iterator[Row], advance: Any) -> Iterator[Row]:
-    for row in rows:
-        advance(1)
-        yield row
+AnySource = Annotated[BeirFolder | TableFiles | PairFiles | HubDataset, Field(discriminator="kind")]

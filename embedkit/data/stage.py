@@ -122,7 +122,7 @@ class Data(Stage):
             lines = (json.dumps(row, ensure_ascii=False, default=str) for row in rejects.rows)
             text = "".join(f"{line}\n" for line in lines)
             (out / "rejects.jsonl").write_text(text, encoding="utf-8", errors="backslashreplace")
-        write_stats(out, data_stats(cleaned, rows, rejects, tables.repeated))
+        write_stats(out, data_stats(cleaned, rows, rejects, tables))
 
     @property
     def scored(self) -> bool:
@@ -179,7 +179,8 @@ _ALIASES = pa.schema(
 
 
 def _write_aliases(out: Path, removed: list[Removed]) -> None:
-    table = pa.Table.from_pylist([vars(r) for r in removed], schema=_ALIASES)
+    columns = [pa.array([getattr(r, f.name) for r in removed], type=f.type) for f in _ALIASES]
+    table = pa.Table.from_arrays(columns, schema=_ALIASES)
     pq.write_table(table, out / "aliases.parquet", compression="zstd")
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from embedkit.core.records import SPLITS, Pair
+from embedkit.data.assemble import Tables
 from embedkit.data.cleaning import Cleaned
 from embedkit.data.rows import Rejects
 
 
-def data_stats(cleaned: Cleaned, rows: Sequence[Pair], rejects: Rejects, repeated: int) -> dict[str, Any]:
+def data_stats(cleaned: Cleaned, rows: Sequence[Pair], rejects: Rejects, tables: Tables) -> dict[str, Any]:
     """The contents of stats.json."""
     dataset = cleaned.dataset
     merged = Counter((r.role, r.why) for r in cleaned.merged)
@@ -27,11 +28,13 @@ def data_stats(cleaned: Cleaned, rows: Sequence[Pair], rejects: Rejects, repeate
         "duplicate_queries": merged["query", "exact"],
         "leaked_queries": len(cleaned.leaks),
         "unjudged_queries": cleaned.unjudged,
-        "repeated_judgements": repeated,
+        "repeated_judgements": tables.repeated,
         "rejected_rows": len(rejects.rows),
     }
     optional = {
         "scored_pairs": sum(len(row.positive_targets) for row in rows),
+        "documents_with_metadata": sum(map(bool, dataset.corpus.metadata)),
+        "queries_with_metadata": sum(map(bool, dataset.queries.metadata)),
         "texts_with_a_class": sum(map(bool, (*dataset.corpus.classes, *dataset.queries.classes))),
     }
     counts |= {name: count for name, count in optional.items() if count}
@@ -42,7 +45,13 @@ def data_stats(cleaned: Cleaned, rows: Sequence[Pair], rejects: Rejects, repeate
         f"documents, {counts['duplicate_queries']} duplicate queries, {len(cleaned.leaks)} queries that another split "
         "has too",
     ]
+    if cleaned.unjudged:
+        summary.append(f"{cleaned.unjudged} queries without a judged document were left out")
     warnings = [f"{len(rejects.rows)} bad rows were dropped; see rejects.jsonl"] if rejects.rows else []
+    if tables.other_metadata:
+        warnings.append(
+            f"{tables.other_metadata} rows have other fields than the first row of their query, whose fields it keeps"
+        )
     warnings += [f"there is no {split} split" for split in SPLITS if split not in splits]
     return {
         "summary": summary + warnings[: bool(rejects.rows)],

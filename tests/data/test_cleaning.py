@@ -6,6 +6,7 @@ from embedkit.core.errors import DataError
 from embedkit.core.records import Corpus, Dataset, Queries
 from embedkit.core.text import normalised
 from embedkit.data.cleaning import HoldOut, clean
+from embedkit.data.duplicates import NearDuplicates
 from tests.oracles import jaccard_by_hand
 
 LONG = " ".join(f"word{i}" for i in range(40))
@@ -136,3 +137,17 @@ def test_laws_of_cleaning(documents, asked, near):
             assert seen.setdefault(normalised(asked_texts[query]), split) == split
     assert {q for judged in cleaned.qrels.values() for q in judged} == set(cleaned.queries.ids)
     assert clean(cleaned, near=near).dataset == cleaned
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=12), st.sampled_from([0.5, 0.9]))
+def test_near_documents_are_those_that_one_pass_over_all_of_them_finds(documents, near):
+    """Cleaning looks only at documents that share a band of their sketch with another."""
+    source = dataset({f"d{i}": text for i, text in enumerate(documents)}, {"q": "x"}, {"train": {"q": {"d0": 1}}})
+    index, expected = NearDuplicates(near), {}
+    for i, text in enumerate(documents):
+        sketch = index.sketch(text)
+        if match := index.match(sketch):
+            expected[f"d{i}"] = f"d{match.key}"
+        else:
+            index.add(i, sketch)
+    assert {r.removed: r.kept for r in clean(source, exact=False, near=near).merged} == expected

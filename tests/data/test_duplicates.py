@@ -1,12 +1,13 @@
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedkit.core.text import normalised
 from embedkit.core.shingles import jaccard, shingles
-from embedkit.data.duplicates import NearDuplicates, bands
+from embedkit.core.text import normalised
+from embedkit.data.duplicates import NearDuplicates, bands, crowded
 from tests.oracles import jaccard_by_hand
 
 WORDS = st.lists(st.sampled_from("a b c d e f g h i j k l m n o p".split()), min_size=0, max_size=30)
@@ -94,3 +95,26 @@ def test_the_closest_match_wins_and_then_the_first():
     assert index.match(index.sketch(" ".join(base))).key == 1
     assert index.match(index.sketch("nothing like it")) is None
     assert index.match(index.sketch("?")) is None
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), max_size=12))
+def test_crowded_rows_share_a_key_with_another(rows):
+    keys = np.array(rows, dtype=np.uint64).reshape(len(rows), 3)
+    by_hand = [
+        i
+        for i, row in enumerate(rows)
+        if any(row[k] and row[k] == other[k] for j, other in enumerate(rows) if j != i for k in range(3))
+    ]
+    assert crowded(keys).tolist() == by_hand
+
+
+@given(st.lists(WORDS.map(" ".join), max_size=12), st.sampled_from([0.3, 0.5, 0.9]))
+def test_texts_that_match_share_a_key(texts, threshold):
+    index = NearDuplicates(threshold)
+    sketches = [index.sketch(text) for text in texts]
+    close = set(crowded(np.array([index.keys_of(s) for s in sketches]).reshape(len(texts), index.keys)).tolist())
+    for row, sketch in enumerate(sketches):
+        if match := index.match(sketch):
+            assert {row, match.key} <= close
+        else:
+            index.add(row, sketch)

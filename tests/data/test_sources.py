@@ -2,6 +2,7 @@ import json
 import re
 
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -552,3 +553,156 @@ def test_classes_of_a_beir_folder(tmp_path, beir):
     assert not dataset.corpus.classes
     (problem,) = problems(tmp_path, kind="beir", path=beir, class_field="theme")
     assert "no row has a 'theme'" in problem
+
+
+def write_arrow(path, rows, *, how="file") -> None:
+    table = pa.Table.from_pylist(rows)
+    if how == "feather":
+        feather.write_feather(table, path)
+        return
+    make = pa.ipc.new_file if how == "file" else pa.ipc.new_stream
+    with pa.OSFile(str(path), "wb") as sink, make(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
+@pytest.mark.parametrize(("name", "how"), [("p.arrow", "file"), ("p.arrow", "stream"), ("p.feather", "feather")])
+def test_arrow_pairs_equal_jsonl_pairs(tmp_path, name, how):
+    rows = [{**row, "yes": row["yes"] if isinstance(row["yes"], list) else [row["yes"]]} for row in PAIRS]
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
+    write_arrow(tmp_path / name, rows, how=how)
+    expected, _ = load(tmp_path / "a", kind="jsonl", path=tmp_path / "pairs.jsonl", columns=COLUMNS)
+    source = SOURCE.validate_python({"kind": "arrow", "path": tmp_path / name, "columns": COLUMNS})
+    found = source.load(tmp_path / "b", silent)[0].dataset()
+    assert found == expected
+    assert source.size().pairs == len(rows)
+
+
+def test_arrow_rows_have_places_and_a_damaged_file_is_told(tmp_path):
+    write_arrow(tmp_path / "train.arrow", [{"query": f"q{i}", "positive": "d" if i < 4 else ""} for i in range(5)])
+    assert problems(tmp_path, kind="arrow", path=tmp_path / "train.arrow") == [
+        f"{tmp_path}/train.arrow row 5: positive is empty; expected a text"
+    ]
+    whole = (tmp_path / "train.arrow").read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"ARROW1", b"nothing of the kind", b""):
+        (tmp_path / "train.arrow").write_bytes(damaged)
+        (problem,) = problems(tmp_path, kind="arrow", path=tmp_path)
+        assert "train.arrow: not a readable Arrow file" in problem
+        assert "\n" not in problem
+        assert SOURCE.validate_python({"kind": "arrow", "path": tmp_path}).size().pairs == 0
+
+
+def lines_of(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def judged_in(path) -> list[dict]:
+    lines = [line.split("\t") for line in path.read_text().splitlines()[1:]]
+    return [{"query_id": q, "doc_id": d, "relevance": int(s)} for q, d, s in lines]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow", ".feather"])
+def test_tables_of_any_format_equal_the_beir_folder_they_were_made_of(tmp_path, suffix):
+    texts = build_tiny_beir(tmp_path / "texts", documents=10)
+
+    def write(name, rows):
+        path = tmp_path / f"{name}{suffix}"
+        if suffix == ".jsonl":
+            write_jsonl(path, rows)
+        elif suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            write_arrow(path, rows, how="stream")
+        return path
+
+    corpus = write("docs", [{"doc_id": d["_id"], **d} for d in lines_of(texts / "corpus.jsonl")])
+    asked = [{"key": q["_id"], "question": q["text"]} for q in lines_of(texts / "queries.jsonl")]
+    source = {
+        "kind": "tables",
+        "corpus": corpus,
+        "queries": write("asked", asked),
+        "qrels": {s: write(s, judged_in(texts / "qrels" / f"{s}.tsv")) for s in ("train", "dev", "test")},
+        "columns": {"doc_id": "doc_id", "query_id": "key", "query": "question"},
+        "metadata": False,
+    }
+    expected, _ = load(tmp_path / "a", kind="beir", path=texts)
+    found, _ = load(tmp_path / "b", **source)
+    assert found == expected
+    sizes = [SOURCE.validate_python(fields).size() for fields in (source, {"kind": "beir", "path": texts})]
+    assert sizes[0] == sizes[1]
+
+
+def test_one_file_of_judgements_is_of_train_and_may_list_positives(tmp_path):
+    write_jsonl(tmp_path / "c.jsonl", [{"id": i, "text": f"text {i}"} for i in range(4)])
+    write_jsonl(tmp_path / "q.jsonl", [{"query_id": f"q{i}", "text": f"query {i}"} for i in range(2)])
+    write_jsonl(tmp_path / "j.jsonl", [{"query_id": "q0", "hits": [0, 2]}, {"query_id": "q1", "hits": 3}])
+    source = {"kind": "tables", "corpus": tmp_path / "c.jsonl", "queries": tmp_path / "q.jsonl"}
+    source |= {"qrels": tmp_path / "j.jsonl", "columns": {"judged_doc": "hits", "all_relevant": True}}
+    dataset, _ = load(tmp_path / "a", **source)
+    assert dataset.qrels == {"train": {"q0": {"0": 1, "2": 1}, "q1": {"3": 1}}}
+    source["columns"] = {"judged_doc": "hits"}
+    assert problems(tmp_path / "b", **source)[0] == f"{tmp_path}/j.jsonl:1: has no 'score'; it has ['hits', 'query_id']"
+    source |= {"corpus": tmp_path / "c.csv", "queries": tmp_path}
+    kinds = "expected a file that ends in .jsonl, .parquet, .arrow, .feather"
+    assert problems(tmp_path / "c", **source) == [
+        f"{tmp_path}/c.csv: does not exist; {kinds}", f"{tmp_path}: is not one; {kinds}",
+    ]  # fmt: skip
+    assert SOURCE.validate_python(source).size().documents == 0
+
+
+def test_other_fields_of_documents_and_queries_are_carried(tmp_path, beir):
+    write_jsonl(beir / "corpus.jsonl", [{"_id": f"d{i}", "text": f"t {i}", "metadata": {"n": i}} for i in range(3)])
+    write_jsonl(beir / "queries.jsonl", [{"_id": f"q{i}", "text": f"query {i}", "lang": "en"} for i in range(3)])
+    dataset, _ = load(tmp_path / "a", kind="beir", path=beir, class_field="lang")
+    assert list(dataset.corpus.metadata) == ['{"n": 0}', '{"n": 1}', '{"n": 2}']
+    assert dataset.queries.metadata == ()
+    dataset, _ = load(tmp_path / "b", kind="beir", path=beir, metadata=["lang"])
+    assert dataset.corpus.metadata == ()
+    assert list(dataset.queries.metadata) == ['{"lang": "en"}'] * 3
+    found = problems(tmp_path / "c", kind="beir", path=beir, metadata=["lang", "page"])
+    assert found == [f"{beir}/metadata: no row has a 'page' to carry"]
+
+
+def test_other_columns_of_pairs_are_the_querys_and_the_first_rows_stay(tmp_path):
+    rows = [
+        {"query": "a", "positive": "x", "source": "web", "split": "train"},
+        {"query": "a", "positive": "y", "source": "web"},
+        {"query": "a", "positive": "z", "source": "book"},
+        {"query": "b", "positive": "x"},
+    ]
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
+    tables, _ = SOURCE.validate_python({"kind": "jsonl", "path": tmp_path / "pairs.jsonl"}).load(tmp_path, silent)
+    dataset = tables.dataset()
+    assert list(dataset.queries.metadata) == ['{"source": "web"}', ""]
+    assert dataset.corpus.metadata == ()
+    assert tables.other_metadata == 1
+
+
+def test_ids_of_a_pairs_table_stay_and_made_ones_are_those_of_the_text(tmp_path):
+    rows = [
+        {"query": "a", "positive": ["x", "y"], "query_id": 7, "positive_id": ["d1", "d2"]},
+        {"query": "b", "positive": "x"},
+    ]
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
+    dataset, _ = load(tmp_path / "a", kind="jsonl", path=tmp_path / "pairs.jsonl")
+    (made,) = dataset.qrels["train"].keys() - {"7"}
+    assert dataset.qrels["train"]["7"] == {"d1": 1, "d2": 1}
+    write_jsonl(tmp_path / "pairs.jsonl", [{"query": "z", "positive": "w"}, {"query": "b", "positive": "x"}])
+    other, _ = load(tmp_path / "b", kind="jsonl", path=tmp_path / "pairs.jsonl")
+    assert made in other.qrels["train"]
+
+
+def test_folders_that_datasets_saved_are_read(tmp_path):
+    import datasets
+
+    texts = build_tiny_beir(tmp_path / "texts", documents=10)
+    saved = tmp_path / "saved"
+    for name in ("corpus", "queries"):
+        datasets.Dataset.from_list(lines_of(texts / f"{name}.jsonl")).save_to_disk(saved / name)
+    splits = {s: datasets.Dataset.from_list(judged_in(texts / "qrels" / f"{s}.tsv")) for s in ("train", "dev", "test")}
+    datasets.DatasetDict(splits).save_to_disk(saved / "default")
+    expected, _ = load(tmp_path / "a", kind="beir", path=texts)
+    found, _ = load(tmp_path / "b", kind="hub", path=saved)
+    assert found == expected
+    datasets.Dataset.from_list([{"query": "q", "positive": "d"}]).save_to_disk(tmp_path / "pairs")
+    pairs, _ = load(tmp_path / "c", kind="hub", path=tmp_path / "pairs", layout={"kind": "pairs"})
+    assert list(pairs.qrels) == ["train"]

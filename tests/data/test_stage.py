@@ -243,3 +243,28 @@ def test_classes_stay_with_their_texts(tmp_path, context, source):
     assert read_stats(out)["counts"]["texts_with_a_class"] == len(dataset.corpus) + len(dataset.queries)
     assert list(dataset.corpus.classes) == [f"about {key}" for key in dataset.corpus.ids]
     assert list(dataset.queries.classes) == [f"about {key}" for key in dataset.queries.ids]
+
+
+def test_metadata_stays_with_its_text_through_cleaning_and_splits(tmp_path, context, source):
+    for name in ("corpus", "queries"):
+        path = source["path"] / f"{name}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        first = rows[3] | {"_id": "twin"}
+        write_jsonl(path, [{**row, "url": f"of {row['_id']}"} for row in [first, *rows]])
+    out = run(data(source=source), tmp_path / "out", context)
+    dataset = read_dataset(out)
+    assert "d3" not in dataset.corpus.ids  # its twin is in its place
+    assert [json.loads(text) for text in dataset.corpus.metadata] == [{"url": f"of {i}"} for i in dataset.corpus.ids]
+    assert [json.loads(text) for text in dataset.queries.metadata] == [{"url": f"of {i}"} for i in dataset.queries.ids]
+    counts = read_stats(out)["counts"]
+    assert counts["documents_with_metadata"] == len(dataset.corpus)
+    plain = run(data(source={**source, "metadata": False}), tmp_path / "plain", context)
+    assert "metadata" not in pq.read_schema(plain / "corpus.parquet").names
+
+
+def test_queries_without_a_judged_document_are_counted_and_told(tmp_path, context, source):
+    with (source["path"] / "queries.jsonl").open("a") as file:
+        file.write('{"_id": "alone", "text": "nobody answers"}\n')
+    stats = read_stats(run(data(source=source), tmp_path / "out", context))
+    assert stats["counts"]["unjudged_queries"] == 1
+    assert "1 queries without a judged document were left out" in stats["summary"]

@@ -1,0 +1,41 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embedkit.core import columns as module
+from embedkit.core.columns import Picked, Strings
+from embedkit.core.records import Corpus, read_corpus, write_corpus
+
+TEXTS = [f"text {i}" for i in range(50)]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, 100])
+@pytest.mark.parametrize("rows", [[], [0], [3, 1, 1, 49], range(0, 50, 2), [*range(20), 49]])
+def test_picked_rows_are_those_rows(monkeypatch, at_a_time, rows):
+    monkeypatch.setattr(module, "_AT_A_TIME", at_a_time)
+    column = Strings(pa.chunked_array([TEXTS[:9], TEXTS[9:]]))
+    picked, expected = Picked(column, np.array(rows, dtype=np.int64)), [TEXTS[i] for i in rows]
+    assert list(picked) == expected
+    assert [picked[i] for i in range(len(picked))] == expected
+    assert list(picked[1:3]) == expected[1:3]
+    assert picked == expected
+    assert expected == picked
+    assert picked != [*expected, "more"]
+
+
+def test_a_file_has_the_same_bytes_wherever_its_columns_come_from(tmp_path, monkeypatch):
+    from embedkit.core import records
+
+    monkeypatch.setattr(records, "_GROUP", 8)
+    ids, titles = [f"d{i}" for i in range(50)], [""] * 50
+    lists = Corpus(ids, titles, TEXTS)
+    arrow = Corpus(*(Strings(pa.chunked_array([some[:9], some[9:]])) for some in (ids, titles, TEXTS)))
+    taken = Corpus([*ids, "x"], [*titles, "x"], [*TEXTS, "x"]).take(range(50))
+    for name, corpus in (("lists", lists), ("arrow", arrow), ("taken", taken)):
+        (tmp_path / name).mkdir()
+        write_corpus(tmp_path / name, corpus)
+    found = {(tmp_path / name / "corpus.parquet").read_bytes() for name in ("lists", "arrow", "taken")}
+    assert len(found) == 1
+    assert read_corpus(tmp_path / "lists") == lists
+    assert pq.read_metadata(tmp_path / "lists" / "corpus.parquet").num_row_groups == 7
