@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from embedkit._version import __version__
+from embedkit.cli.audit import audit
 from embedkit.cli.exports import export
 from embedkit.cli.losses import losses
 from embedkit.core.errors import EmbedkitError
@@ -164,6 +165,7 @@ def doctor(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
 
 
 app.command()(losses)
+app.command()(audit)
 app.command()(export)
 
 

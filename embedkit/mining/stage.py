@@ -100,7 +100,7 @@ class Mine(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write pairs with negatives, candidates.parquet and stats.json."""
-        from embedkit.mining.audit import describe
+        from embedkit.mining.audit import describe, mining_rules
         from embedkit.mining.ground import Ground
         from embedkit.mining.parts import Miner
         from embedkit.retrieval.encoder import open_encoder
@@ -113,7 +113,8 @@ class Mine(Stage):
         miner = Miner.open(self, ground, inputs, context)
         link_tables(data, out)
         miner.run(out)
-        stats = describe(out, wanted=self.negatives, doc_ids=corpus.ids, reasons=miner.reasons)
+        rules = mining_rules(self.filters, self.negatives, self.sampling)
+        stats = describe(out, wanted=self.negatives, doc_ids=corpus.ids, reasons=miner.reasons, rules=rules)
         if not stats["counts"]["negatives"]:
             raise StageError(
                 f"no query has a candidate that may be a negative ({stats['summary'][1]}); loosen the filters"

@@ -100,6 +100,25 @@ def histograms(groups: Mapping[str, Mapping[str, Any]], *, about: str) -> Markup
         return _svg(figure, about)
 
 
+def shares(lines: Mapping[str, Sequence[tuple[float, float]]], *, xlabel: str, about: str) -> Markup:
+    """Shares between 0 and 1 along x, a line each."""
+    looks = [(_SECOND, "-"), (_FIRST, (0, (3, 2))), (_THIRD, "-")]
+    with _figure(6.6, 2.2) as (figure, axes):
+        for i, (name, points) in enumerate(lines.items()):
+            colour, line = looks[i % len(looks)]
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, color=colour, linestyle=line, linewidth=1.4, label=name)
+        axes.grid(axis="y")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel("share dropped")
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axes.margins(x=0.01)
+        axes.legend(frameon=False, loc="upper right", handlelength=1.8)
+        return _svg(figure, about)
+
+
 def intervals(bars: Sequence[Bar], *, xlabel: str, about: str) -> Markup:
     """A dot and a line for every difference and its interval, zero marked. The first bar is on top."""
     with _figure(6.6, 0.62 + 0.27 * len(bars)) as (figure, axes):

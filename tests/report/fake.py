@@ -254,6 +254,31 @@ def _training(run: FakeRun) -> None:
                 {"name": "percent_of_positive", "dropped": 18822},
             ],
             "means": {"positives": 0.66, "negatives": 0.48, "dropped": 0.71},
+            "margins": {
+                "negatives": 9498,
+                "hidden": 340,
+                "ratios": [{"ratio": r, "dropped": d, "caught": c} for r, d, c in ((0.5, 8800, 338), (0.95, 0, 210))],
+                "margins": [{"margin": 0.05, "dropped": 1712, "caught": 255}],
+            },
+            "ranks": [
+                {"first": 1, "last": 1, "negatives": 2105},
+                {"first": 2, "last": 5, "negatives": 7001},
+                {"first": 1001, "last": 0, "negatives": 392},
+            ],
+            "told": {
+                "hubs": ["the 10 documents (1 %) that serve most are 4.5% of the negatives"],
+                "false_negatives": ["of 340 known positives, hidden one at a time, 31.0% became negatives"],
+            },
+            "examples": [
+                {
+                    "query_text": "Trace a process",
+                    "positive_text": "strace Trace system calls.",
+                    "positive_score": 0.71,
+                    "negative_text": "ltrace Trace library calls.",
+                    "score": 0.64,
+                    "rank": 3,
+                }
+            ],
             "hubs": [{"doc_id": "linux/strace", "queries": 71}, {"doc_id": "common/git-log", "queries": 64}],
             "histograms": {
                 "positives": histogram(rng.normal(0.66, 0.12, 2412), low=0, high=1),

@@ -3,13 +3,14 @@ import re
 import pytest
 
 from embedkit.core.stats import histogram
-from embedkit.report.plots import Bar, curve, histograms, intervals
+from embedkit.report.plots import Bar, curve, histograms, intervals, shares
 
 BARS = [Bar("<b>$x$</b>", 0.1, 0.05, 0.15, strong=True), Bar("plain", 0.0, -0.1, 0.1)]
 FIGURES = {
     "curve": lambda: curve([(1, 2.0), (2, 1.0), (3, 0.5)], about='loss of "a" & <b>'),
     "point": lambda: curve([(1, 2.0)], about="one step"),
     "histograms": lambda: histograms({"<i>": histogram([0.1, 0.2], low=0, high=1)}, about="scores"),
+    "shares": lambda: shares({"<i>": [(0.5, 1.0), (1.0, 0.0)]}, xlabel="ratio", about="shares"),
     "intervals": lambda: intervals(BARS, xlabel="difference", about="differences"),
 }
 
