@@ -44,8 +44,7 @@ def choose(pair: Pair, form: Format, counts: Counter[str]) -> Chosen | None:
         counts[f"queries with fewer than {form.negatives} negatives"] += 1
     else:
         kept = kept[: form.negatives]
-        fills = set(pair.fills)
-        counts["fills"] += sum(pair.negatives[i] in fills for i in kept)
+        counts["fills"] += sum(_is_fill(pair, i) for i in kept)
         of_positives, of_negatives = _scores(pair, form, kept)
         return Chosen(
             pair.query_id,
@@ -62,18 +61,24 @@ def widths(pairs: Iterable[Pair], form: Format) -> Counter[int]:
 
 def _negatives(pair: Pair, form: Format, counts: Counter[str]) -> list[int]:
     """Places in `pair.negatives` of those that may be exported."""
-    relevant, suspects, fills = {*pair.positives, *pair.known}, set(pair.suspects), set(pair.fills)
+    relevant, suspects = {*pair.positives, *pair.known}, set(pair.suspects)
     kept = []
     for place, document in enumerate(pair.negatives):
         if document in relevant:
             counts["negatives known to be relevant"] += 1
         elif document in suspects:
             counts["negatives that may be relevant"] += 1
-        elif document in fills and not form.fills:
+        elif not form.fills and _is_fill(pair, place):
             counts["negatives that a fill policy put there"] += 1
         else:
             kept.append(place)
     return kept
+
+
+def _is_fill(pair: Pair, place: int) -> bool:
+    """Whether a fill policy put it there; a repeat has the id of a negative that was found, but no rank."""
+    ranked = place < len(pair.negative_ranks) and pair.negative_ranks[place] > 0
+    return pair.negatives[place] in pair.fills and not ranked
 
 
 def _scores(pair: Pair, form: Format, kept: Sequence[int]) -> tuple[Sequence[float | None], Sequence[float | None]]:

@@ -28,6 +28,17 @@ def test_a_query_without_known_words_scores_zero(query, tmp_path):
     assert index.scores(query).tolist() == [0.0] * len(DOCUMENTS)
 
 
+def test_scores_of_some_documents_are_those_of_all(tmp_path):
+    documents = corpus(3)
+    index, rng = BM25Index.open(documents, tmp_path / "index", k1=1.2, b=0.75), random.Random(4)
+    for _ in range(20):
+        query = " ".join(rng.choices([*WORDS, "unheard"], k=7))
+        rows = np.array(rng.sample(range(len(documents)), k=40))
+        assert index.scores_of(query, rows).tobytes() == index.scores(query)[rows].tobytes()
+    assert index.scores_of("", np.array([1])).tolist() == [0.0]
+    assert index.scores_of("list", np.array([], dtype=np.int64)).tolist() == []
+
+
 def test_documents_without_words(tmp_path):
     assert BM25Index.open(["", "?!"], tmp_path / "index", k1=1.2, b=0.75).scores("list").tolist() == [0.0, 0.0]
 
