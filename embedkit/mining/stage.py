@@ -14,7 +14,7 @@ from embedkit.core.spec import DatasetRef, Execution, ModelRef, PairsRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.mining.fills import AnyFill, NoFill
-from embedkit.mining.filters import AnyFilter, PercentOfPositive
+from embedkit.mining.filters import Agreement, AnyFilter
 from embedkit.mining.fusion import AnyFusion, ZScore
 from embedkit.mining.groups import AnyGrouping
 from embedkit.mining.hybrid import AnyRetriever, names_of
@@ -48,7 +48,7 @@ class Mine(Stage):
     index: AnyIndex = Exact()
     hybrid: tuple[AnyRetriever, ...] = ()  # what else finds candidates; signals by the names of their kinds
     signals: Mapping[SignalName, AnyTeacher] = Field(default_factory=dict)  # what else scores candidates, by name
-    filters: tuple[AnyFilter, ...] = (PercentOfPositive(),)
+    filters: tuple[AnyFilter, ...] = (Agreement(),)
     sampling: AnySampling = Top()
     fill: AnyFill = NoFill()  # what stands in where too few candidates pass
     groups: AnyGrouping | None = None  # which documents are parts of one, for the filter same_group
