@@ -77,8 +77,9 @@ def _score(
     scores: NDArray[Any] = model.predict(list(distinct), batch_size=batch_size, show_progress_bar=False)
     if bad := np.flatnonzero(~np.isfinite(scores)).tolist():
         query, document = list(distinct)[bad[0]]
+        name = getattr(model.config, "name_or_path", "cross-encoder")
         raise ModelError(
-            f"{model.config.name_or_path}: gives scores that are not finite for {len(bad)} of {len(distinct)} pairs, "
-            f"the first {query[:40]!r} with {document[:40]!r}; its weights are damaged or its training diverged"
+            f"{name}: gives scores that are not finite for {len(bad)} of {len(distinct)} pairs, the first "
+            f"{query[:40]!r} with {document[:40]!r}; its weights are damaged or its training diverged"
         )
     return scores[[distinct[pair] for pair in pairs]]

@@ -125,8 +125,8 @@ def _list_ranks(rows: Rows, scores: Scores) -> NDArray[np.float64]:
     first[:, 1:] = (scores[:, 1:] != scores[:, :-1]) | ((rows[:, 1:] == NONE) & (rows[:, :-1] != NONE))
     group = np.cumsum(first.ravel()) - 1
     ranks = np.broadcast_to(np.arange(1.0, rows.shape[1] + 1), rows.shape).ravel()
-    means: NDArray[np.float64] = np.bincount(group, ranks) / np.bincount(group)
-    return means[group].reshape(rows.shape)
+    means: NDArray[np.float64] = (np.bincount(group, ranks) / np.bincount(group))[group].reshape(rows.shape)
+    return means
 
 
 def ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -43,14 +43,14 @@ class Ground:
         *,
         near_queries: float | None = None,
     ) -> "Ground":
-        """Encode what is not encoded yet. Raises `DataError` if no query is judged.
+        """Encode what is not encoded yet. Raises `DataError` if no query is judged, or if what is judged is not there.
 
         `near_queries`: queries with at least this cosine share their positives.
         """
         pairs = pairs_of(qrels)
         if not pairs:
             raise DataError("data: no query of this split has a relevant document; there is nothing to mine for")
-        own = places(queries.ids, [pair.query_id for pair in pairs])
+        own = _rows("queries", queries.ids, [pair.query_id for pair in pairs])
         texts, documents = [queries.texts[row] for row in own], corpus.documents()
         relevant = _relevant(corpus, pairs)
         with context.progress("read texts", None):
@@ -115,5 +115,12 @@ def blocks(ground: Ground, size: int) -> list[Block]:
 
 
 def _relevant(corpus: Corpus, pairs: Sequence[Pair]) -> list[Rows]:
-    rows = places(corpus.ids, [doc for pair in pairs for doc in pair.positives])
+    rows = _rows("corpus", corpus.ids, [doc for pair in pairs for doc in pair.positives])
     return np.split(rows, np.cumsum([len(pair.positives) for pair in pairs])[:-1])
+
+
+def _rows(what: str, ids: Sequence[str], wanted: Sequence[str]) -> Rows:
+    rows = places(ids, wanted)
+    if (missing := np.flatnonzero(rows < 0)).size:
+        raise DataError(f"data: the qrels name {wanted[missing[0]]!r}, which is not in the {what} ({len(ids):,} rows)")
+    return rows
