@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
@@ -22,12 +22,13 @@ from embedkit.mining.filters import NONE, Rows, Scores
 from embedkit.mining.teacher import Scorer
 
 Floats = NDArray[np.float32]
-Counts = NDArray[np.int32]
+Digests = NDArray[np.uint64]
 _WORD: Final = re.compile(rf"[{WITHOUT_SPACES}]|[^\W{WITHOUT_SPACES}]+")
 _AT_A_TIME: Final = 4096  # documents whose words are in memory while the index is built
 _COUNTS: Final = 1 << 21  # likewise, counts of a word in a document
 _DATA, _INDICES, _INDPTR = (f"{name}.csc.index.npy" for name in ("data", "indices", "indptr"))  # bm25s' own names
-_WORDS, _SEAL = "words.txt", "complete.json"
+_WORDS, _SEAL = "words.npy", "complete.json"
+_COUNT: Final = np.dtype([("word", np.uint64), ("document", np.int32), ("count", np.int32)])
 
 
 class BM25Index:
@@ -36,21 +37,20 @@ class BM25Index:
         s(q, d) = Σ_{w in q} ln(1 + (N − n_w + ½) / (n_w + ½)) · f(w, d) / (f(w, d) + k1 · (1 − b + b · |d| / avg|d|))
 
     f counts w in d, n_w the documents that have w; a word that stands twice in the query counts twice. This is the
-    form Lucene computes. No stemming and no stop words, so no language is assumed. The scores are memory-mapped: only
-    the vocabulary is in memory, and while the index is made, a few documents. bm25s scores queries.
+    form Lucene computes. No stemming and no stop words, so no language is assumed. Everything is memory-mapped; words
+    are 64-bit digests. The scores lie as bm25s has them, which scores whole corpora.
     Reference: Kamphuis et al. (2020), https://doi.org/10.1007/978-3-030-45442-5_4; Lù (2024), https://arxiv.org/abs/2407.03618.
     """
 
     def __init__(self, folder: Path) -> None:
         """Open an index that `BM25Index.open` has made."""
-        facts = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
-        self.size: int = facts["documents"]
-        with (folder / _WORDS).open(encoding="utf-8", newline="\n") as file:
-            self.vocabulary = {line[:-1]: number for number, line in enumerate(file)}
-        self._index = bm25s.BM25(method="lucene", backend="numpy")
-        self._index.nonoccurrence_array = None
-        if self.vocabulary:
-            self._index.load_scores(folder, num_docs=self.size, mmap=True)
+        self.size: int = json.loads((folder / _SEAL).read_text(encoding="utf-8"))["documents"]
+        self.words: Digests = _load(folder / _WORDS)  # sorted
+        self._scores, self._documents, self._starts = (_load(folder / name) for name in (_DATA, _INDICES, _INDPTR))
+        self._whole = bm25s.BM25(method="lucene", backend="numpy")
+        self._whole.nonoccurrence_array = None
+        if len(self.words):
+            self._whole.load_scores(folder, num_docs=self.size, mmap=True)
 
     @staticmethod
     def open(
@@ -65,25 +65,21 @@ class BM25Index:
 
     def scores(self, query: str) -> Floats:
         """(N,) scores of every document; zeros where no word of the query is in it."""
-        known = self._numbers(query)
-        if not known:
+        numbers = self._numbers(query)
+        if not numbers:
             return np.zeros(self.size, dtype=np.float32)
-        scores: Floats = self._index.get_scores_from_ids(known)
+        scores: Floats = self._whole.get_scores_from_ids(numbers)
         return scores
 
     def scores_of(self, query: str, rows: Rows) -> Floats:
-        """(n,) the scores of these documents, bit for bit; what the words' lists say of others is not read."""
-        scores, wanted = np.zeros(len(rows), dtype=np.float32), rows.astype(np.int32)
+        """The same of these documents only, without a look at the others."""
+        wanted, scores = rows.astype(np.int32), np.zeros(len(rows), dtype=np.float32)
         for number in self._numbers(query):
-            start, end = (int(self._index.scores["indptr"][n]) for n in (number, number + 1))
-            having = self._index.scores["indices"][start:end]
-            places = np.minimum(np.searchsorted(having, wanted), len(having) - 1)
-            found = having[places] == wanted
-            scores[found] += self._index.scores["data"][start:end][places[found]]
+            start, end = self._starts[number], self._starts[number + 1]
+            documents = self._documents[start:end]  # ascending
+            places = np.minimum(np.searchsorted(documents, wanted), len(documents) - 1)
+            scores += np.where(documents[places] == wanted, self._scores[start:end][places], np.float32(0))
         return scores
-
-    def _numbers(self, query: str) -> list[int]:
-        return [self.vocabulary[word] for word in words(query) if word in self.vocabulary]
 
     def search(self, query: str, top_k: int) -> tuple[Rows, Floats]:
         """(top_k,) rows and scores of the best documents with a word of the query, best first, equal scores by row;
@@ -98,14 +94,21 @@ class BM25Index:
         missing = (0, top_k - len(rows))
         return np.pad(rows, missing, constant_values=NONE), np.pad(scores[rows], missing)
 
+    def _numbers(self, query: str) -> list[int]:
+        """Places of the query's words among `words`, those left out that no document has."""
+        digests = _word_digests(words(query))
+        places = np.minimum(np.searchsorted(self.words, digests), len(self.words) - 1)
+        return places[self.words[places] == digests].tolist() if len(self.words) else []
+
 
 class _Building:
     """Makes an index: first how often each word is in each document, document by document; then the same by word."""
 
     def __init__(self, folder: Path, *, k1: float, b: float) -> None:
         self.folder, self.k1, self.b = folder, k1, b
-        self.vocabulary: dict[str, int] = {}
-        self.lengths: list[Counts] = []
+        self.words: Digests = np.empty(0, dtype=np.uint64)  # sorted, those of `recent` left out
+        self.recent: list[Digests] = []
+        self.lengths: list[NDArray[np.int32]] = []
 
     def build(self, documents: Sequence[str], advance: Advance) -> None:
         """Write all files, the seal last."""
@@ -115,31 +118,45 @@ class _Building:
                 _add(texts, some)
                 self._count(some, first=sum(map(len, self.lengths))).tofile(file)
                 advance(len(some))
-        if self.vocabulary:
-            self._turn(np.memmap(draft, dtype=np.int32, mode="r").reshape(-1, 3), np.concatenate(self.lengths))
+        self._gather()
+        if len(self.words):
+            self._turn(np.memmap(draft, dtype=_COUNT, mode="r+"), np.concatenate(self.lengths))
+        else:
+            for name in (_DATA, _INDICES, _INDPTR):
+                np.save(self.folder / name, np.empty(0, dtype=np.int64), allow_pickle=False)
         draft.unlink()
-        lines = "".join(f"{word}\n" for word in self.vocabulary)
-        (self.folder / _WORDS).write_text(lines, encoding="utf-8", newline="\n")
+        np.save(self.folder / _WORDS, self.words, allow_pickle=False)
         facts = {"documents": len(documents), "texts": texts.hexdigest(), "k1": self.k1, "b": self.b}
         sync_tree(self.folder)
         write_atomically(self.folder / _SEAL, json.dumps({**facts, "files": digests(self.folder)}, indent=1))
 
-    def _count(self, documents: Sequence[str], *, first: int) -> Counts:
-        """(n, 3): word, document and how often it has the word, by document; the first document's row is `first`."""
-        number = self.vocabulary.setdefault
-        ids = [[number(word, len(self.vocabulary)) for word in words(text)] for text in documents]
+    def _count(self, documents: Sequence[str], *, first: int) -> NDArray[np.void]:
+        """Which document has which word how often, by document; the first document's row is `first`."""
+        numbers: dict[str, int] = {}
+        ids = [[numbers.setdefault(word, len(numbers)) for word in words(text)] for text in documents]
+        own = _word_digests(numbers)
+        self.recent.append(own)
         self.lengths.append(np.array(list(map(len, ids)), dtype=np.int32))
-        size = max(1, len(self.vocabulary))
-        flat = np.fromiter(chain.from_iterable(ids), dtype=np.int64)
-        keys, counts = np.unique(np.repeat(np.arange(len(ids)), self.lengths[-1]) * size + flat, return_counts=True)
-        return np.stack([keys % size, keys // size + first, counts], axis=1).astype(np.int32)
+        size, flat = max(1, len(numbers)), np.fromiter(chain.from_iterable(ids), dtype=np.int64)
+        keys, found = np.unique(np.repeat(np.arange(len(ids)), self.lengths[-1]) * size + flat, return_counts=True)
+        counts = np.empty(len(keys), dtype=_COUNT)
+        counts["word"], counts["document"], counts["count"] = own[keys % size], keys // size + first, found
+        if sum(map(len, self.recent)) > _COUNTS:
+            self._gather()
+        return counts
 
-    def _turn(self, counts: Counts, lengths: Counts) -> None:
-        """Write scores and documents word by word, from counts document by document."""
-        having = np.zeros(len(self.vocabulary), dtype=np.int64)  # documents that have the word
+    def _gather(self) -> None:
+        self.words = np.unique(np.concatenate([self.words, *self.recent]))
+        self.recent.clear()
+
+    def _turn(self, counts: NDArray[np.void], lengths: NDArray[np.int32]) -> None:
+        """Write scores and documents word by word, from counts document by document, whose words become numbers."""
+        having = np.zeros(len(self.words), dtype=np.int64)  # documents that have the word
         parts = [slice(start, start + _COUNTS) for start in range(0, len(counts), _COUNTS)]
         for part in parts:
-            having += np.bincount(counts[part, 0], minlength=len(having))
+            numbers = np.searchsorted(self.words, counts[part]["word"])
+            counts[part]["word"] = numbers
+            having += np.bincount(numbers, minlength=len(having))
         ends = np.cumsum(having)
         np.save(self.folder / _INDPTR, np.concatenate([[0], ends]), allow_pickle=False)
         rarity = np.log(1 + (len(lengths) - having + 0.5) / (having + 0.5))
@@ -148,7 +165,8 @@ class _Building:
         documents = open_memmap(self.folder / _INDICES, mode="w+", dtype=np.int32, shape=(len(counts),))
         free = ends - having  # each word's next place
         for part in parts:
-            word, document, count = counts[part][np.argsort(counts[part, 0], kind="stable")].T
+            some = counts[part][np.argsort(counts[part]["word"], kind="stable")]
+            word, document, count = some["word"].astype(np.int64), some["document"], some["count"]
             present, starts, sizes = np.unique(word, return_index=True, return_counts=True)
             places = np.repeat(free[present] - starts, sizes) + np.arange(len(word))
             scores[places] = rarity[word] * count / (count + long[document])
@@ -192,6 +210,17 @@ def search_words(index: BM25Index, queries: Sequence[str], top_k: int, context: 
 def words(text: str) -> list[str]:
     """The words of a text, case folded; scripts without spaces between words count every character as one."""
     return _WORD.findall(normalised(text))
+
+
+def _word_digests(some: Collection[str]) -> Digests:
+    """(n,) 64 bits each: of ten million words, two are the same with a probability of one in 400,000."""
+    raw = (blake2b(word.encode(errors="surrogatepass"), digest_size=8).digest() for word in some)
+    return np.frombuffer(b"".join(raw), dtype="<u8").astype(np.uint64)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False)
+    return found
 
 
 def _intact(folder: Path, wanted: Mapping[str, Any]) -> bool:

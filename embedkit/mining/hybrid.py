@@ -60,7 +60,7 @@ class BM25Search(Retriever):
         from embedkit.mining.bm25 import open_index, search_words, word_scorer
 
         index = open_index(ground.documents, context, k1=self.k1, b=self.b)
-        facts: dict[str, JsonValue] = {"index": self.kind, "words": len(index.vocabulary)}
+        facts: dict[str, JsonValue] = {"index": self.kind, "words": len(index.words)}
         return Finder(lambda block, k: search_words(index, block.texts, k, context), word_scorer(index, context), facts)
 
 

@@ -124,7 +124,7 @@ def test_an_index_of_other_documents_or_damaged_is_made_anew(change, tmp_path):
     elif change == "altered data":
         data.write_bytes(data.read_bytes()[:-1] + b"!")
     elif change == "altered words":
-        (folder / "words.txt").write_text("other\n")
+        (folder / "words.npy").write_bytes((folder / "data.csc.index.npy").read_bytes())
     else:
         (folder / "complete.json").unlink()
     index, read = build(folder, documents, **options)
