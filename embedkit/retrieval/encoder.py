@@ -1,7 +1,9 @@
 """Models that turn texts into vectors: loaded safely, and only for vectors that are not stored yet."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,21 @@ from numpy.typing import NDArray
 from embedkit.core.errors import ModelError
 from embedkit.core.spec import digest
 from embedkit.core.stage import Context
+from embedkit.retrieval.backends import check_backend, loading
 from embedkit.retrieval.batches import encode
-from embedkit.retrieval.identity import Similarity, Task, VectorIdentity, read_config, read_json, vector_identity
-from embedkit.retrieval.shards import EmbeddingStore, StoredVectors
+from embedkit.retrieval.identity import (
+    Backend,
+    Precision,
+    Similarity,
+    Storage,
+    Task,
+    VectorIdentity,
+    read_config,
+    read_json,
+    vector_identity,
+)
+from embedkit.retrieval.shard_files import StoredVectors
+from embedkit.retrieval.shards import EmbeddingStore
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -25,19 +39,21 @@ Floats = NDArray[np.float32]
 class StoredEncoder:
     """A model whose vectors are kept: each text is encoded once, whoever asks. Made by `open_encoder`."""
 
-    def __init__(self, folder: Path, context: Context, *, max_length: int | None, batch_tokens: int) -> None:
+    def __init__(self, folder: Path, context: Context, how: "Encoding") -> None:
         config = read_config(folder)
         self.similarity: Similarity = config.similarity
-        self._folder, self._context = folder, context
-        self._max_length, self._batch_tokens = max_length, batch_tokens
+        self._folder, self._context, self._how = folder, context, how
         self._identities = {
             task: vector_identity(
                 folder,
                 task=task,
                 prompt=prompt,
-                max_length=max_length,
+                max_length=how.max_length,
+                precision=how.precision,
+                backend=how.backend,
                 truncate_dim=config.truncate_dim,
                 normalize=config.similarity == "cosine",
+                storage=how.storage,
             )
             for task, prompt in config.prompts.items()
         }
@@ -61,46 +77,84 @@ class StoredEncoder:
         return EmbeddingStore(self._context.embeddings).get_or_make(
             identity,
             texts,
-            lambda some: self._encode(some, identity),
+            lambda shards: self._encode(shards, identity),
             progress=self._context.progress,
             emit=self._context.emit,
         )
 
-    def _encode(self, texts: Sequence[str], identity: VectorIdentity) -> Floats:
-        vectors = encode(self._model, texts, identity, batch_tokens=self._batch_tokens)
-        if bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-            raise ModelError(
-                f"{self._folder}: gives vectors that are not finite for {len(bad)} of {len(texts)} texts, the first "
-                f"{texts[bad[0]][:60]!r}; its weights are damaged or its training diverged"
-            )
-        return vectors
+    def _encode(self, shards: Iterable[Sequence[str]], identity: VectorIdentity) -> Generator[Floats, None, None]:
+        encoded: deque[Sequence[str]] = deque()  # shards whose vectors are still to come
+
+        def remembered() -> Iterator[Sequence[str]]:
+            for texts in shards:
+                encoded.append(texts)
+                yield texts
+
+        how = self._how
+        found = encode(self._model, remembered(), identity, batch_tokens=how.batch_tokens, workers=how.workers)
+        for vectors in found:
+            texts = encoded.popleft()
+            if bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+                raise ModelError(
+                    f"{self._folder}: gives vectors that are not finite for {len(bad)} of {len(texts)} texts, the "
+                    f"first {texts[bad[0]][:60]!r}; its weights are damaged or its training diverged"
+                )
+            yield vectors
 
     @cached_property
     def _model(self) -> "SentenceTransformer":
-        model = load_model(self._folder)
-        if self._max_length is not None:
-            model.max_seq_length = self._max_length
+        model = load_model(self._folder, backend=self._how.backend, precision=self._how.precision)
+        if self._how.max_length is not None:
+            model.max_seq_length = self._how.max_length
         return model
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How texts are encoded: what changes the vectors, and what changes only how long it takes."""
+
+    max_length: int | None
+    precision: Precision
+    backend: Backend
+    storage: Storage
+    batch_tokens: int | None
+    workers: int | None
+
+
 def open_encoder(
-    model: Path, context: Context, *, max_length: int | None = None, batch_tokens: int = 16_384
+    model: Path,
+    context: Context,
+    *,
+    max_length: int | None = None,
+    precision: Precision = "float32",
+    backend: Backend = "torch",
+    storage: Storage = "float32",
+    batch_tokens: int | None = None,
+    workers: int | None = None,
 ) -> StoredEncoder:
     """The encoder in a model folder, its vectors kept in the context's embedding store.
 
-    `batch_tokens` bounds the tokens of one forward pass; vectors made with another bound differ by rounding only.
-    Raises `ModelError` if the folder is no model that can be loaded safely.
+    What computes (`backend`), how exactly (`precision`) and in which numbers vectors are kept (`storage`) is part of
+    their identity. `batch_tokens` bounds the tokens of one forward pass, padding counted, and vectors made with another
+    bound differ by rounding only; `workers` is how many processes tokenise, 0 for a thread. None: what suits the
+    device. Raises `ModelError` if the folder is no model that can be loaded safely, `EmbedkitError` if the backend is
+    not installed.
     """
     check_folder(model)
-    return StoredEncoder(model, context, max_length=max_length, batch_tokens=batch_tokens)
+    check_backend(backend, precision)
+    return StoredEncoder(model, context, Encoding(max_length, precision, backend, storage, batch_tokens, workers))
 
 
-def load_model(folder: Path, *, device: str | None = None) -> "SentenceTransformer":
+def load_model(
+    folder: Path, *, device: str | None = None, backend: Backend = "torch", precision: Precision = "float32"
+) -> "SentenceTransformer":
     """The model in a local folder. Runs no code of the folder's, unpickles nothing, asks no network.
 
-    `device` None: the accelerator if there is one. Raises `ModelError` if the folder is no such model.
+    `device` None: the accelerator if there is one, of several the one that is this process's under `accelerate launch`.
+    Raises `ModelError` if the folder is no such model, `EmbedkitError` if the backend is not installed.
     """
     check_folder(folder)
+    check_backend(backend, precision)
     from sentence_transformers import SentenceTransformer
 
     try:
@@ -110,7 +164,8 @@ def load_model(folder: Path, *, device: str | None = None) -> "SentenceTransform
                 device=device,
                 trust_remote_code=False,
                 local_files_only=True,
-                model_kwargs={"use_safetensors": True},
+                backend=backend,
+                model_kwargs=loading(backend, precision, device),
             )
     except MemoryError:
         raise

@@ -13,6 +13,9 @@ from embedkit.core.store import MANIFEST, read_manifest, sha256
 
 Task = Literal["query", "document"]
 Similarity = Literal["cosine", "dot"]
+Backend = Literal["torch", "onnx", "openvino"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Storage = Literal["float32", "float16"]
 
 CONFIG: Final = "config_sentence_transformers.json"
 _FORMAT: Final = 1  # raise it when the same identity would now give other vectors
@@ -34,10 +37,11 @@ class VectorIdentity:
     task: Task  # models may have other weights, lengths or templates for queries than for documents
     prompt: str
     max_length: int | None  # None: the model's own
-    precision: str
-    backend: str
+    precision: Precision  # of the arithmetic
+    backend: Backend
     truncate_dim: int | None
     normalize: bool
+    storage: Storage = "float32"  # of the numbers on disk
 
     @property
     def key(self) -> str:
@@ -51,13 +55,15 @@ def vector_identity(
     task: Task,
     prompt: str,
     max_length: int | None = None,
-    precision: str = "float32",
-    backend: str = "torch",
+    precision: Precision = "float32",
+    backend: Backend = "torch",
     truncate_dim: int | None = None,
     normalize: bool = True,
+    storage: Storage = "float32",
 ) -> VectorIdentity:
     """The identity of vectors that the model in `folder` gives under these settings."""
-    return VectorIdentity(model_digest(folder), task, prompt, max_length, precision, backend, truncate_dim, normalize)
+    model = model_digest(folder)
+    return VectorIdentity(model, task, prompt, max_length, precision, backend, truncate_dim, normalize, storage)
 
 
 def model_digest(folder: Path) -> str:

@@ -1,6 +1,10 @@
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +14,8 @@ from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from tokenizers import Tokenizer
 
-from embedkit.core.errors import ModelError
+from embedkit.core.errors import EmbedkitError, ModelError
 from embedkit.retrieval import encoder as encoders
-from embedkit.retrieval.batches import token_batches
 from embedkit.retrieval.encoder import load_model, open_encoder
 from embedkit.retrieval.identity import CONFIG
 from tests.tiny import WORDS
@@ -33,7 +36,7 @@ def configure(folder, **changes):
 
 @pytest.fixture
 def no_loading(monkeypatch):
-    monkeypatch.setattr(encoders, "load_model", lambda *_: pytest.fail("loaded the model"))
+    monkeypatch.setattr(encoders, "load_model", lambda *_, **__: pytest.fail("loaded the model"))
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 50, 16_384])
@@ -89,10 +92,82 @@ def test_stored_vectors_need_no_model(tiny_model, context, no_loading, request):
         open_encoder(tiny_model, context).documents(TEXTS)
     request.getfixturevalue("monkeypatch").undo()
     first = open_encoder(tiny_model, context).documents(TEXTS)
-    request.getfixturevalue("monkeypatch").setattr(encoders, "load_model", lambda *_: pytest.fail("loaded the model"))
+    request.getfixturevalue("monkeypatch").setattr(
+        encoders, "load_model", lambda *_, **__: pytest.fail("loaded the model")
+    )
     copy = shutil.copytree(tiny_model, context.work / "elsewhere")  # the same model in another place
     (copy / "README.md").write_text("another card")
     assert (open_encoder(copy, context).documents(TEXTS) == first).all()
+
+
+def test_what_changes_vectors_changes_what_is_stored(tiny_model, context):
+    plain = open_encoder(tiny_model, context)
+    others = [
+        {"precision": "bfloat16"},
+        {"storage": "float16"},
+        {"max_length": 6},
+    ]
+    found = plain.documents(TEXTS)
+    for settings in others:
+        other = open_encoder(tiny_model, context, **settings)
+        assert other.identity != plain.identity
+        assert 0 < np.abs(other.documents(TEXTS) - found).max() < (1 if "max_length" in settings else 0.02)
+    for settings in ({"batch_tokens": 64}, {"workers": 2}):
+        assert open_encoder(tiny_model, context, **settings).identity == plain.identity
+
+
+def test_a_backend_that_is_not_installed_is_one_line(tiny_model, context, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for backend in ("onnx", "openvino"):
+        with pytest.raises(EmbedkitError, match=rf"pip install 'sentence-transformers\[{backend}\]'") as error:
+            open_encoder(tiny_model, context, backend=backend)
+        assert "\n" not in str(error.value)
+
+
+def test_a_precision_the_backend_does_not_have_is_told(tiny_model, context):
+    with pytest.raises(ModelError, match="set precision float32"):
+        open_encoder(tiny_model, context, backend="onnx", precision="bfloat16")
+
+
+RANK = """
+import sys
+from pathlib import Path
+import torch
+from accelerate import PartialState
+from embedkit.core.stage import Context
+from embedkit.retrieval import shards
+from embedkit.retrieval.encoder import open_encoder
+from tests.retrieval.test_encoder import TEXTS
+
+torch.set_num_threads(1)
+state, written = PartialState(cpu=True, backend="gloo"), []
+assert (state.num_processes, torch.distributed.get_backend()) == (2, "gloo")
+init = shards.EmbeddingStore.__init__
+shards.EmbeddingStore.__init__ = lambda store, root: init(store, root, shard_rows=1)
+folder = Path(sys.argv[2])
+context = Context(work=folder, embeddings=folder / "embeddings", emit=lambda event, facts: written.append(event))
+encoder = open_encoder(Path(sys.argv[1]), context)
+encoder._model  # loading takes longer than encoding; both are to begin together
+state.wait_for_everyone()
+vectors = encoder.documents(TEXTS)
+counts = [None, None]
+torch.distributed.all_gather_object(counts, (written.count("shard_written"), vectors.tobytes()))
+assert counts[0][1] == counts[1][1]
+if state.is_main_process:
+    print(*(count for count, _ in counts), flush=True)
+"""
+
+
+def test_processes_of_accelerate_share_the_work(tiny_model, tmp_path):
+    (tmp_path / "rank.py").write_text(RANK)
+    launch = "-m torch.distributed.run --standalone --nproc_per_node 2".split()  # what `accelerate launch` runs
+    command = [sys.executable, *launch, tmp_path / "rank.py", tiny_model, tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts = [int(word) for word in done.stdout.split()[-2:]]
+    assert sum(counts) == len(set(TEXTS))  # each was encoded once
+    assert min(counts) > 0
 
 
 def test_queries_and_documents_are_kept_apart(tmp_path, tiny_model, context):
@@ -137,14 +212,6 @@ def test_loading_is_quiet(tiny_model, capfd, caplog):
         load_model(tiny_model, device="cpu")
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
-
-
-def test_batches_hold_every_row_once_within_the_budget():
-    counts = np.random.default_rng(0).integers(1, 60, 200)
-    batches = list(token_batches(counts, 100))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
-    assert all(len(batch) * counts[batch].max() <= 100 for batch in batches)
-    assert [batch.tolist() for batch in token_batches(np.array([500, 3]), 100)] == [[0], [1]]
 
 
 def test_a_folder_that_is_no_model_is_told(tmp_path, copy):

@@ -61,6 +61,7 @@ def test_every_setting_makes_another_identity(tiny_model):
         "backend": "onnx",
         "truncate_dim": 8,
         "normalize": False,
+        "storage": "float16",
     }
     assert others.keys() == {field.name for field in dataclasses.fields(base)}
     keys = {dataclasses.replace(base, **{name: value}).key for name, value in others.items()}
