@@ -69,6 +69,20 @@ def margins(queries: Side, documents: Reach) -> Doubles:
     return np.asarray(parts * (1 + 1e-9) + tiny)
 
 
+class Product:
+    """Dot products of all pairs, written into the same memory each time: asking for new memory would take as long."""
+
+    def __init__(self) -> None:
+        self._memory: dict[torch.dtype, torch.Tensor] = {}
+
+    def __call__(self, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        """(q, n), of the precision of the two; overwritten by the next call."""
+        wanted, dtype = len(queries) * len(documents), queries.dtype
+        if dtype not in self._memory or len(self._memory[dtype]) < wanted:
+            self._memory[dtype] = torch.empty(wanted, dtype=dtype)
+        return torch.mm(queries, documents.T, out=self._memory[dtype][:wanted].view(len(queries), len(documents)))
+
+
 def suits(precision: Precision, queries: int, documents: int) -> Precision:
     """`precision`, or float32 where so few rows meet that it would not be worth it."""
     return precision if min(queries, documents) >= _LEAST else "float32"

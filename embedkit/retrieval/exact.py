@@ -8,6 +8,7 @@ everything in exact arithmetic, to the last bit, on any machine.
 import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -19,7 +20,7 @@ from embedkit.core.errors import DataError, EmbedkitError
 from embedkit.core.progress import Advance, Progress
 from embedkit.core.spec import Execution
 from embedkit.retrieval import arithmetic
-from embedkit.retrieval.arithmetic import Precision, Reach, margins, multiplied, reach, side
+from embedkit.retrieval.arithmetic import Precision, Product, Reach, margins, multiplied, reach, side
 from embedkit.retrieval.nearest import (
     SPARE,
     Doubles,
@@ -39,6 +40,7 @@ from embedkit.retrieval.shortlist import CAPACITY, Shortlist
 logger = logging.getLogger(__name__)
 
 _PASS: Final = 8192  # queries that one reading of the documents serves, if they want few neighbours each
+_READ: Final = 16_384  # documents read at a time to be measured
 _LONGEST: Final = 1e38  # of a vector, and of a product of two: beyond lies float32's end
 
 
@@ -51,13 +53,21 @@ class Exact(Index):
     device: Annotated[Literal["auto", "cpu", "cuda"], Execution()] = "auto"  # auto: CUDA if there is a GPU
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Execution()] = "auto"  # of a CPU's first look
 
-    def _open(self, documents: Vectors, work: Path | None, progress: Progress) -> Searcher:
-        device = choose_device(self.device)
-        longest = longest_of(documents)
-        if device == "cuda":
-            return _OnGpu(documents, longest, self)
-        precision = arithmetic.fastest() if self.precision == "auto" else self.precision
-        return _OnCpu(documents, longest, self, precision)
+    def _open(
+        self, documents: Vectors, work: Path | None, progress: Progress, queries: Floats | None, top_k: int
+    ) -> Searcher:
+        searcher = look_exactly(documents, self)
+        logger.info("exact search: %s, first look in %s", searcher.facts["device"], searcher.facts["precision"])
+        return searcher
+
+
+def look_exactly(documents: Vectors, spec: Exact | None = None) -> Searcher:
+    """What `Exact.open` gives, without telling the log: for searches that are part of other work."""
+    spec = spec or Exact()
+    longest = longest_of(documents)
+    if choose_device(spec.device) == "cuda":
+        return _OnGpu(documents, longest, spec)
+    return _OnCpu(documents, longest, spec, arithmetic.fastest() if spec.precision == "auto" else spec.precision)
 
 
 class _OnCpu(Searcher):
@@ -66,7 +76,6 @@ class _OnCpu(Searcher):
         self._longest, self._spec, self._precision = longest, spec, precision
         self._crowded = self._compared = 0
         self._reach: dict[tuple[Precision, int], Reach] = {}  # of each tile
-        logger.info("exact search on the CPU, first look in %s", precision)
 
     @property
     def facts(self) -> Mapping[str, JsonValue]:
@@ -108,9 +117,9 @@ class _OnCpu(Searcher):
         """Rows and scores, and the queries for which they are none."""
         precision = arithmetic.suits(precision, min(len(queries), self._spec.query_tile), self._spec.document_tile)
         left = side(queries, precision)
-        buffer = torch.empty(0, dtype=left.vectors.dtype)
+        multiply = Product()
         with torch.inference_mode(), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            shortlist = Shortlist(len(queries), top_k, pool)
+            shortlist = Shortlist(len(queries), top_k, pool, capacity=CAPACITY)
             for first, tile in tiles(self.documents, self._spec.document_tile):
                 right = multiplied(tile, precision)
                 limits = self._limits(precision, first, tile)
@@ -118,7 +127,7 @@ class _OnCpu(Searcher):
                 for start in range(0, len(queries), self._spec.query_tile):
                     own = np.arange(start, min(start + self._spec.query_tile, len(queries)))
                     some = left[own[0] : own[-1] + 1]
-                    shortlist.offer(products(some.vectors, right, buffer), there, own, margins(some, limits))
+                    shortlist.offer(multiply(some.vectors, right), there, own, margins(some, limits))
                 advance(len(tile))
         own, rows = shortlist.pairs()
         scores = pair_scores(queries, self.documents, own, rows)
@@ -135,7 +144,6 @@ class _OnGpu(Searcher):
     def __init__(self, documents: Vectors, longest: float, spec: Exact) -> None:
         super().__init__(documents)
         self._longest, self._spec = longest, spec
-        logger.info("exact search on %s", torch.cuda.get_device_name())
 
     @property
     def facts(self) -> Mapping[str, JsonValue]:
@@ -172,14 +180,6 @@ def tiles(documents: Vectors, size: int) -> Iterator[tuple[int, Floats]]:
         yield first, np.require(documents[first : first + size], np.float32, ["C", "W"])
 
 
-def products(queries: torch.Tensor, documents: torch.Tensor, buffer: torch.Tensor) -> torch.Tensor:
-    """(q, n) dot products, kept in `buffer`, which grows to what is needed."""
-    wanted = len(queries) * len(documents)
-    if buffer.numel() < wanted:
-        buffer.resize_(wanted)
-    return torch.mm(queries, documents.T, out=buffer[:wanted].view(len(queries), len(documents)))
-
-
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     """Where to search. Raises `EmbedkitError` if CUDA is asked for and not there."""
     there = torch.cuda.is_available()
@@ -190,9 +190,18 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cud
 
 def longest_of(documents: Vectors) -> float:
     """The length of the longest document. Raises `DataError` if one is not finite, or too long for float32."""
-    longest = max(float(np.max(lengths(tile))) for _, tile in tiles(documents, 16_384))  # NaN if any is
+    longest = float(np.max([np.max(lengths(tile)) for _, tile in tiles(documents, _READ)]))  # NaN if any is
     check_lengths(np.zeros(1), longest)
     return longest
+
+
+def fingerprint(documents: Vectors) -> str:
+    """SHA-256 of all numbers. Raises `DataError` as `longest_of` does."""
+    hashed = sha256()
+    for _, tile in tiles(documents, _READ):
+        hashed.update(tile.data)
+        check_lengths(np.zeros(1), float(np.max(lengths(tile))))
+    return hashed.hexdigest()
 
 
 def check_lengths(queries: Doubles, longest: float) -> None:

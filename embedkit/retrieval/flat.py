@@ -18,7 +18,7 @@ from embedkit.retrieval.searcher import Index, Searcher
 
 logger = logging.getLogger(__name__)
 
-_GPU_LIMIT: Final = 2048  # most neighbours its GPU indexes give
+GPU_LIMIT: Final = 2048  # most neighbours that FAISS' GPU indexes give, and most lists they probe
 
 
 class Faiss(Index):
@@ -29,18 +29,16 @@ class Faiss(Index):
     document_tile: Annotated[PositiveInt, Execution()] = 16_384
 
     def check_installed(self) -> None:
-        if importlib.util.find_spec("faiss") is None:
-            raise no_faiss(self.kind)
+        faiss_installed(self.kind)
 
-    def _open(self, documents: Vectors, work: Path | None, progress: Progress) -> Searcher:
+    def _open(
+        self, documents: Vectors, work: Path | None, progress: Progress, queries: Floats | None, top_k: int
+    ) -> Searcher:
         faiss = import_faiss(self.kind)
         longest = longest_of(documents)
         flat = faiss.IndexFlatIP(documents.shape[1])
-        gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-        if gpus:
-            options = faiss.GpuMultipleClonerOptions()
-            options.shard = True
-            flat = faiss.index_cpu_to_all_gpus(flat, co=options)
+        gpus = gpu_count(faiss)
+        flat = to_gpus(faiss, flat) if gpus else flat
         logger.info("searching with FAISS on %s", f"{gpus} GPUs" if gpus else "the CPU")
         with progress("index documents", documents.shape[0]) as advance:
             for _, tile in tiles(documents, self.document_tile):
@@ -61,9 +59,9 @@ class _Flat(Searcher):
     def _search(self, queries: Floats, top_k: int, progress: Progress) -> tuple[Rows, Floats]:
         check_lengths(lengths(queries), self._longest)
         count = min(top_k + SPARE, self.documents.shape[0])
-        if self._gpus and count > _GPU_LIMIT:
+        if self._gpus and count > GPU_LIMIT:
             raise EmbedkitError(
-                f"index faiss: {top_k} neighbours asked for, and FAISS gives at most {_GPU_LIMIT - SPARE} on GPUs; "
+                f"index faiss: {top_k} neighbours asked for, and FAISS gives at most {GPU_LIMIT - SPARE} on GPUs; "
                 "use `index: {kind: exact}`"
             )
         rows, last = np.empty((len(queries), count), dtype=np.int64), np.empty(len(queries))
@@ -76,18 +74,35 @@ class _Flat(Searcher):
         return settle(queries, self.documents, rows, last + rounding(queries, self._longest), top_k=top_k)
 
 
+def gpu_count(faiss: Any) -> int:
+    """GPUs that FAISS can use: none with its CPU build."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
+
+
+def to_gpus(faiss: Any, index: Any) -> Any:
+    """A copy of a FAISS index on all GPUs, its documents split among them."""
+    options = faiss.GpuMultipleClonerOptions()
+    options.shard = True
+    return faiss.index_cpu_to_all_gpus(index, co=options)
+
+
+def faiss_installed(kind: str) -> None:
+    """Raise `EmbedkitError` if FAISS is not there, which an index of this kind needs. Imports nothing."""
+    if importlib.util.find_spec("faiss") is None:
+        raise _no_faiss(kind)
+
+
 def import_faiss(kind: str) -> Any:
     """FAISS, or an `EmbedkitError` that says what to install."""
     try:
         import faiss
     except ImportError:
-        raise no_faiss(kind) from None
+        raise _no_faiss(kind) from None
     return faiss
 
 
-def no_faiss(kind: str) -> EmbedkitError:
-    """What to do where FAISS is not installed."""
+def _no_faiss(kind: str) -> EmbedkitError:
     return EmbedkitError(
         f"index {kind}: FAISS is not installed; `pip install 'embedkit[cpu]'` (or 'embedkit[gpu]'), "
-        "or use `index: {kind: exact}`"
+        "or use `index: {kind: exact}` or ivf"
     )

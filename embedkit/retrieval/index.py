@@ -10,8 +10,10 @@ from pydantic import Field
 
 from embedkit.retrieval.exact import Exact
 from embedkit.retrieval.flat import Faiss
+from embedkit.retrieval.hnsw import HNSW
+from embedkit.retrieval.ivf import IVF
 from embedkit.retrieval.searcher import Index, Searcher
 
-__all__ = ["AnyIndex", "Exact", "Faiss", "Index", "Searcher"]
+__all__ = ["HNSW", "IVF", "AnyIndex", "Exact", "Faiss", "Index", "Searcher"]
 
-AnyIndex = Annotated[Exact | Faiss, Field(discriminator="kind")]
+AnyIndex = Annotated[Exact | Faiss | IVF | HNSW, Field(discriminator="kind")]

@@ -23,7 +23,7 @@ class Shortlist:
     up: `crowded`.
     """
 
-    def __init__(self, queries: int, top_k: int, pool: Executor, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, queries: int, top_k: int, pool: Executor, *, capacity: int) -> None:
         self.crowded = np.zeros(queries, dtype=np.bool_)
         self._best = np.full((queries, top_k), -np.inf)  # what the k best documents score at least, the worst first
         self._pool = pool

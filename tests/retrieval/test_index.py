@@ -164,7 +164,9 @@ def test_how_fast_is_no_part_of_the_identity():
 def test_a_recipe_names_an_index_by_kind():
     adapter = TypeAdapter(AnyIndex)
     assert adapter.validate_python({"kind": "faiss"}) == Faiss()
-    with pytest.raises(ValidationError, match="does not match any of the expected tags: 'exact', 'faiss'"):
+    with pytest.raises(
+        ValidationError, match="does not match any of the expected tags: 'exact', 'faiss', 'ivf', 'hnsw'"
+    ):
         adapter.validate_python({"kind": "fais"})
 
 
