@@ -5,10 +5,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from embedkit.core.pair_files import join_pairs, join_tables
 from embedkit.core.stage import Artifact, Context
@@ -19,6 +22,7 @@ from embedkit.mining.ground import Block, Ground, blocks
 from embedkit.mining.hybrid import Hybrid
 from embedkit.mining.miner import choose_negatives, drop_names, find_suspects
 from embedkit.mining.signals import Signals
+from embedkit.retrieval.nearest import Vectors
 from embedkit.retrieval.searcher import Searcher
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 _BYTES_PER_CANDIDATE: Final = 512  # of one query, at the peak: rows, scores of some signals, masks, Python objects
 _SMALLEST, _LARGEST = 64, 65_536
+_SAMPLE: Final = 4096  # queries that an approximate index is measured by are drawn from so many
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Miner:
     @staticmethod
     def open(spec: "Mine", ground: Ground, inputs: Mapping[str, Artifact], context: Context) -> "Miner":
         """Index the documents and open the teachers."""
-        searcher = spec.index.open(ground.vectors, context.work, context.progress)
+        asked = _some(ground.queries)
+        searcher = spec.index.open(ground.vectors, context.work, context.progress, queries=asked, top_k=spec.top_k)
         context.emit("index_opened", dict(searcher.facts))
         scorers = {
             name: teacher.open(ground.documents, inputs, context, queries=ground.texts)
@@ -54,6 +60,12 @@ class Miner:
             scorers |= {name: hybrid.finders[name].score for name in spec.retriever_signals}
         signals = Signals.open(spec.asked_signals, scorers, ground, spec.groups)
         return Miner(spec, ground, searcher, signals, context, hybrid)
+
+    @property
+    def search(self) -> Mapping[str, JsonValue]:
+        """What searched, and how much of the truth it finds, as far as that is the same in every run."""
+        facts = self.searcher.facts
+        return {name: facts[name] for name in ("index", "device", "recall", "recall_wanted") if name in facts}
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -118,6 +130,21 @@ class Part:
 
     def _digests(self) -> dict[str, str]:
         return {path.name: sha256(path) for path in (self.pairs, self.candidates)}
+
+
+def searched(facts: Mapping[str, Any]) -> str:
+    """`Miner.search` as a line to read."""
+    line, recall = f"search: {facts['index']} on {facts['device']}", facts.get("recall")
+    if recall:
+        interval = f"95 % interval {recall['low']:.4f} to {recall['high']:.4f}"
+        line += f", recall@{recall['top_k']} {recall['value']:.4f} ({interval}) on {recall['sample']} {recall['of']}"
+    return line
+
+
+def _some(queries: Vectors) -> NDArray[np.float32]:
+    """Queries that stand for all, to measure an index by."""
+    count = queries.shape[0]
+    return queries[np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))]
 
 
 def block_size(memory: int, width: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ByteSize, Field, JsonValue, PositiveInt, model_validator
+from pydantic import ByteSize, Field, JsonValue, NonNegativeInt, PositiveInt, model_validator
 
 from embedkit.core.errors import StageError, did_you_mean
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
@@ -21,6 +21,7 @@ from embedkit.mining.hybrid import AnyRetriever, names_of
 from embedkit.mining.sampling import AnySampling, Top
 from embedkit.mining.signals import BUILT_IN, SAME_GROUP, TEACHERS
 from embedkit.mining.teacher import AnyTeacher
+from embedkit.retrieval.identity import Backend, Precision, Storage
 from embedkit.retrieval.index import AnyIndex, Exact
 
 SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -53,7 +54,13 @@ class Mine(Stage):
     fill: AnyFill = NoFill()  # what stands in where too few candidates pass
     groups: AnyGrouping | None = None  # which documents are parts of one, for the filter same_group
     near_queries: Annotated[float, Field(gt=0, le=1)] | None = None  # queries of this cosine share their positives
-    batch_tokens: Annotated[PositiveInt, Execution()] = 16_384
+    precision: Precision = "float32"  # of the encoder; bfloat16 is what GPUs are fast at
+    backend: Backend = "torch"
+    storage: Storage = "float32"  # of vectors on disk
+    batch_tokens: Annotated[PositiveInt | None, Execution()] = None  # of one forward pass; None: what suits the device
+    workers: Annotated[NonNegativeInt | None, Execution()] = (
+        None  # processes that tokenise, 0: a thread
+    )
     memory: Annotated[ByteSize, Execution()] = ByteSize(10**9)  # above the model's own; how much is done at a time
 
     @model_validator(mode="after")
@@ -102,12 +109,20 @@ class Mine(Stage):
         """Write pairs with negatives, candidates.parquet and stats.json."""
         from embedkit.mining.audit import describe, mining_rules
         from embedkit.mining.ground import Ground
-        from embedkit.mining.parts import Miner
+        from embedkit.mining.parts import Miner, searched
         from embedkit.retrieval.encoder import open_encoder
 
         data = inputs[self.data].path
         corpus, queries = open_corpus(data, context.work), open_queries(data, context.work)
-        encoder = open_encoder(inputs[self.model].path, context, batch_tokens=self.batch_tokens)
+        encoder = open_encoder(
+            inputs[self.model].path,
+            context,
+            precision=self.precision,
+            backend=self.backend,
+            storage=self.storage,
+            batch_tokens=self.batch_tokens,
+            workers=self.workers,
+        )
         qrels = read_qrels(data, self.split)
         ground = Ground.open(encoder, corpus, queries, qrels, context, near_queries=self.near_queries)
         miner = Miner.open(self, ground, inputs, context)
@@ -119,6 +134,8 @@ class Mine(Stage):
             raise StageError(
                 f"no query has a candidate that may be a negative ({stats['summary'][1]}); loosen the filters"
             )
+        stats["search"] = miner.search
+        stats["summary"].append(searched(miner.search))
         write_stats(out, stats)
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:

@@ -171,7 +171,9 @@ def test_stats_say_what_was_mined(inputs, tmp_path):
         (stats["histograms"]["positives"]["low"], next(iter(groups))["high"])
     }
     assert stats["hubs"][0]["queries"] >= stats["hubs"][-1]["queries"] >= 1
-    assert len(stats["summary"]) == 3
+    assert len(stats["summary"]) == 4
+    assert stats["summary"][-1] == "search: exact on cpu"
+    assert stats["search"] == {"index": "exact", "device": "cpu"}
     json.dumps(stats, allow_nan=False)
 
 
