@@ -35,7 +35,7 @@ class Approximate(Searcher):
         super().__init__(documents)
         self._index, self._longest = index, longest_of(documents)
         self._name, self._set_effort, self._least, self._most = effort, set_effort, least, max(least, most)
-        self._facts, self._compared = dict(facts), 0
+        self._facts, self._compared, self._effort = dict(facts), 0, self._least
 
     @property
     def facts(self) -> Mapping[str, JsonValue]:
@@ -45,6 +45,7 @@ class Approximate(Searcher):
         """Look as hard as `given`, or no harder than it takes for this recall, and measure the recall."""
         known = sample(self.documents, queries, top_k=min(top_k, self.documents.shape[0]), seed=seed)
         effort = min(given, self._most) if given else self._fewest(known, recall)
+        self._effort = effort
         self._set_effort(effort)
         found, _ = self._search(known.queries, known.truth.shape[1], silent)
         measured = measure(found, known, seed=seed)
@@ -80,10 +81,20 @@ class Approximate(Searcher):
                 part = slice(start, start + _QUERIES)
                 rows[part], scores[part] = self._found(queries[part], top_k)
                 advance(len(rows[part]))
-        if len(short := np.flatnonzero((rows < 0).any(axis=1))):  # it came upon fewer documents than wanted
+        self._fill(queries, rows, scores, top_k)
+        return rows, scores
+
+    def _fill(self, queries: Floats, rows: Rows, scores: Floats, top_k: int) -> None:
+        """Look harder, at last everywhere, for queries that came upon fewer documents than wanted."""
+        effort = self._effort
+        while len(short := np.flatnonzero((rows < 0).any(axis=1))) and effort < self._most:
+            effort = min(4 * effort, self._most)
+            self._set_effort(effort)
+            rows[short], scores[short] = self._found(queries[short], top_k)
+        self._set_effort(self._effort)
+        if len(short):
             self._compared += len(short)
             rows[short], scores[short] = look_exactly(self.documents).search(queries[short], top_k)
-        return rows, scores
 
     def _found(self, queries: Floats, top_k: int) -> tuple[Rows, Floats]:
         """The `top_k` best of what FAISS comes upon; row -1 where that is not enough."""

@@ -100,6 +100,15 @@ def test_fewer_documents_than_wanted_and_nearly_so(index):
             np.testing.assert_array_equal(rows, truth[0])
 
 
+def test_lists_too_short_for_what_is_wanted_lead_to_more_lists():
+    searcher = IVF(lists=40, probes=1).open(DOCUMENTS, queries=QUERIES, top_k=5)
+    rows, _ = searcher.search(QUERIES, 400)
+    assert (rows >= 0).all()
+    assert (searcher.facts["searched_exactly"], searcher.facts["probes"]) == (0, 1)
+    few = searcher.search(QUERIES, 5)
+    np.testing.assert_array_equal(few, IVF(lists=40, probes=1).open(DOCUMENTS, queries=QUERIES).search(QUERIES, 5))
+
+
 @pytest.mark.parametrize("index", [IVF(), HNSW(neighbours=8, ef_construction=20)])
 def test_what_was_built_is_found_again(index, tmp_path, caplog):
     first = index.open(DOCUMENTS, tmp_path, queries=QUERIES)
