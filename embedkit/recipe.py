@@ -60,7 +60,7 @@ def load_recipe(path: Path | str, settings: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: cannot read the recipe: {reason}") from None
     document = parse(text, str(path))
     for setting in settings:
-        document.set(*_parse_setting(setting, document.value))
+        document.set(*parse_setting(setting, document.value))
     return build_recipe(document, folder=path.parent, path=path)
 
 
@@ -136,7 +136,8 @@ def _missing_files(stages: Mapping[str, Stage]) -> Iterator[Problem]:
                 yield Problem(("stages", name, *where), f"{path}: no such file or folder")
 
 
-def _parse_setting(setting: str, value: Any) -> tuple[Location, Any, str]:
+def parse_setting(setting: str, value: Any) -> tuple[Location, Any, str]:
+    """`stage.field=value` as place, value and the option that an error names; `value` is the recipe that it changes."""
     where, equals, text = setting.partition("=")
     parts = where.split(".")
     if not equals or len(parts) < 2:

@@ -17,6 +17,7 @@ from embedkit._version import __version__
 from embedkit.cli.audit import audit
 from embedkit.cli.exports import export
 from embedkit.cli.losses import losses
+from embedkit.cli.mine import mine
 from embedkit.core.errors import EmbedkitError
 
 app = typer.Typer(
@@ -164,6 +165,7 @@ def doctor(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
     print_findings(findings)
 
 
+app.command()(mine)
 app.command()(losses)
 app.command()(audit)
 app.command()(export)

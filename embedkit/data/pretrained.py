@@ -101,7 +101,7 @@ def copy_model(source: Path, out: Path, *, pooling: Pooling | None) -> None:
 def _check(source: Path, pooling: Pooling | None) -> None:
     has_modules = (source / "modules.json").is_file()
     if has_modules and pooling is not None:
-        raise ModelError(f"{source}: modules.json says how the model pools; take `pooling` out of the recipe")
+        raise ModelError(f"{source}: modules.json says how the model pools; leave `pooling` out")
     if not has_modules and pooling is None:
         plain = (source / "config.json").is_file()
         what = "; set `pooling` to mean, cls or lasttoken to use a plain transformers model" if plain else ""

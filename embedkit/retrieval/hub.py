@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 
-from embedkit.core.errors import ModelError
+from embedkit.core.errors import DataError, ModelError
 from embedkit.retrieval.encoder import in_one_line
 
 _FILES: Final = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -24,3 +24,17 @@ def fetch_model(name: str, revision: str) -> Path:
             "A machine without the hub needs a folder with its files: `source: {kind: folder, path: ...}`"
         ) from error
     return Path(folder)
+
+
+def commit_of(name: str, revision: str, what: str) -> str:
+    """The commit that a branch or tag of a model or dataset (`what`) is at; without the hub, that of the copy fetched
+    last. Raises `ModelError` or `DataError` if it cannot be told."""
+    try:
+        return str(HfApi().repo_info(name, revision=revision, repo_type=what).sha)
+    except Exception as error:
+        for file in ("config.json", "README.md"):
+            cached = try_to_load_from_cache(name, file, revision=revision, repo_type=what)
+            if isinstance(cached, str):
+                return Path(cached).parent.name  # .../snapshots/<commit>/<file>
+        kind = ModelError if what == "model" else DataError
+        raise kind(f"{name} at {revision}: the hub does not tell its commit: {in_one_line(error)}") from error

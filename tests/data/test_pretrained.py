@@ -141,7 +141,7 @@ def test_a_plain_transformers_model_is_given_a_pooling(tmp_path, context, model,
 
 
 def test_a_pooling_for_a_model_that_has_one_is_refused(tmp_path, context, model):
-    with pytest.raises(ModelError, match=r"modules.json says how the model pools; take `pooling` out"):
+    with pytest.raises(ModelError, match=r"modules.json says how the model pools; leave `pooling` out"):
         make(tmp_path, context, source=in_folder(model), pooling="mean")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"has no modules.json; expected a sentence-transformers model$"):
