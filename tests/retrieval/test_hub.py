@@ -27,7 +27,7 @@ def test_without_the_hub_it_is_the_commit_fetched_last(monkeypatch, tmp_path):
     find = hub.try_to_load_from_cache
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *a, **k: find(*a, cache_dir=tmp_path, **k))
     assert commit_of("org/name", "main", "model") == COMMIT
-    with pytest.raises(ModelError, match="org/name at v2: the hub does not tell its commit: .*offline"):
+    with pytest.raises(ModelError, match=r"org/name at v2: the hub does not tell its commit: .*offline"):
         commit_of("org/name", "v2", "model")
     with pytest.raises(DataError, match="org/other at main"):
         commit_of("org/other", "main", "dataset")
