@@ -1,5 +1,6 @@
 """A share and how well it is known. Pure."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,13 @@ def exact_interval(hits: float, n: float, *, confidence: float = 0.95) -> tuple[
     return low, high
 
 
-def clustered_interval(hits: ArrayLike, draws: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
+def clustered_interval(
+    hits: ArrayLike, draws: ArrayLike, *, confidence: float = 0.95, others: float = math.inf
+) -> tuple[float, float]:
     """Interval of Σ hits / Σ draws, where hits and draws of one entry (a query) go together.
+
+    With a number of `others`, of the share of hits among so many other draws of the kind: it varies too, so that each
+    draw counts for others / (Σ draws + others) of one.
 
     The exact interval of as many independent draws as have the ratio's linearised variance
 
@@ -37,11 +43,11 @@ def clustered_interval(hits: ArrayLike, draws: ArrayLike, *, confidence: float =
     total, groups = float(n.sum()), int(np.count_nonzero(n))
     if not total:
         return 0.0, 1.0
-    share = min(1.0, float(x.sum()) / total)
+    share, worth = min(1.0, float(x.sum()) / total), 1 / (1 + total / others)
     if share in (0.0, 1.0) or groups < 2:
-        return exact_interval(share * groups, groups, confidence=confidence)
+        return exact_interval(share * groups * worth, groups * worth, confidence=confidence)
     variance = groups / (groups - 1) * float(((x - share * n) ** 2).sum()) / total**2
-    effective = min(total, share * (1 - share) / variance) if variance else total
+    effective = worth * (min(total, share * (1 - share) / variance) if variance else total)
     return exact_interval(share * effective, effective, confidence=confidence)
 
 

@@ -43,14 +43,15 @@ def estimate_lines(found: Mapping[str, Any]) -> list[str]:
             f"{_range(judged['rate'])} of the negatives are false, by {judged['judged']:,} judgements of a random "
             f"sample, {judged['relevant']:,} of them relevant{blank}"
         )
-    if "rate" in (hidden := found["hidden"]):
+    if "survival" in (hidden := found["hidden"]):
         skipped = f", {' and '.join(hidden['without_filters'])} left out" if hidden["without_filters"] else ""
         lines += [
             f"of {hidden['hidden']:,} known positives, hidden one at a time, {_range(hidden['survival'])} became "
             f"negatives ({hidden['queries']:,} queries with several positives{skipped})",
-            f"at most about {_range(hidden['rate'])} of the negatives are false {hidden['assumption']}: the first "
-            f"candidate is labelled for {_range(hidden['first_is_known'])} of the queries. Were half of all relevant "
-            f"documents labelled, it would be {_range(hidden['rate_if_half_is_labelled'])}",
+            f"if labels hold half of all relevant documents, {_range(hidden['rate_if_half_is_labelled'])} of the "
+            f"negatives are false, {hidden['assumption']}",
+            f"labels hold at least {_range(hidden['labelled'])}, as the best first candidates tell on that assumption: "
+            f"so at most {_range(hidden['rate_at_most'])} are",
         ]
     return lines
 
@@ -138,10 +139,11 @@ def _false(stats: Mapping[str, Any]) -> Iterator[str]:
     if "judged" in found and found["judged"]["rate"]["value"] > _FALSE:
         judged = found["judged"]
         yield f"{_range(judged['rate'])} of the negatives are false, by {judged['judged']:,} judgements"
-    elif "judged" not in found and found["hidden"].get("rate", {}).get("value", 0) > _FALSE:
+    half = found["hidden"].get("rate_if_half_is_labelled")
+    if "judged" not in found and half and half["value"] > _FALSE:
         yield (
-            f"up to {_range(found['hidden']['rate'])} of the negatives are false, as hidden positives show, "
-            f"{found['hidden']['assumption']}; judge a sample to know"
+            f"{_range(half)} of the negatives are false if labels hold half of all relevant documents, as hidden "
+            "positives show; judge a sample to know"
         )
 
 
