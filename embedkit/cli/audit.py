@@ -1,6 +1,7 @@
 """The command `audit`: what a mined set looks like, and how many false negatives it probably holds."""
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,4 +126,10 @@ def _write(out: Path, pairs: Path, found: Mapping[str, Any]) -> None:
         raise DataError(f"{out}: is inside {pairs}, which must stay as it was made; write to another folder")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "audit.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_atomically(out / "audit.html", render_audit(pairs.name or str(pairs), found))
+    write_atomically(out / "audit.html", render_audit(_name(pairs), found))
+
+
+def _name(pairs: Path) -> str:
+    """The folder's name; the first characters of an artifact's, which is a key."""
+    name = pairs.name or pairs.resolve().name
+    return name[:12] if re.fullmatch("[0-9a-f]{64}", name) else name

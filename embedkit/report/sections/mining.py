@@ -36,6 +36,7 @@ class Mined:
     groups: Sequence[Group]
     hubs: Sequence[tuple[str, int]]  # document, queries it is a negative of
     curve: Markup | None  # what stricter margins would drop
+    hidden: bool  # whether the curve shows known positives too
     ranks: Sequence[tuple[str, int]]  # ranks, negatives that stood there
     ranked: int
     spread: Sequence[str]  # how evenly documents serve
@@ -70,6 +71,7 @@ def mined(name: str, stats: Mapping[str, Any], warnings: Sequence[str]) -> Mined
         groups=groups,
         hubs=[(row["doc_id"], row["queries"]) for row in stats.get("hubs", [])[:_HUBS]],
         curve=_curve(name, stats.get("margins", {})),
+        hidden=bool(stats.get("margins", {}).get("hidden")),
         ranks=[(_between(row["first"], row["last"]), row["negatives"]) for row in ranks],
         ranked=sum(row["negatives"] for row in ranks),
         spread=stats.get("told", {}).get("hubs", []),
