@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _CHARACTERS_PER_TOKEN: Final = 4  # a guess, for models that do not say how long their input is
-_CPU_TOKENS: Final = 4096  # activations of more no longer fit into caches, of fewer the calls begin to cost
+_CPU_TOKENS: Final = 2048  # activations of more leave the caches, of fewer the calls begin to cost
 _GPU_TOKENS: Final = 16_384
 
 Floats = NDArray[np.float32]

@@ -157,7 +157,9 @@ def load_model(
     check_backend(backend, precision)
     from sentence_transformers import SentenceTransformer
 
-    try:
+    *better, last = loading(backend, precision, device)
+
+    def load(kwargs: dict[str, Any]) -> "SentenceTransformer":
         with no_progress_bars():
             return SentenceTransformer(
                 str(folder),
@@ -165,8 +167,14 @@ def load_model(
                 trust_remote_code=False,
                 local_files_only=True,
                 backend=backend,
-                model_kwargs=loading(backend, precision, device),
+                model_kwargs=kwargs,
             )
+
+    for kwargs in better:
+        with contextlib.suppress(ValueError, ImportError):  # a model that has no such attention
+            return load(kwargs)
+    try:
+        return load(last)
     except MemoryError:
         raise
     except Exception as error:  # a damaged folder fails in as many ways as the libraries that read it

@@ -14,7 +14,7 @@ from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from tokenizers import Tokenizer
 
-from embedkit.core.errors import EmbedkitError, ModelError
+from embedkit.core.errors import ModelError
 from embedkit.retrieval import encoder as encoders
 from embedkit.retrieval.encoder import load_model, open_encoder
 from embedkit.retrieval.identity import CONFIG
@@ -114,19 +114,6 @@ def test_what_changes_vectors_changes_what_is_stored(tiny_model, context):
         assert 0 < np.abs(other.documents(TEXTS) - found).max() < (1 if "max_length" in settings else 0.02)
     for settings in ({"batch_tokens": 64}, {"workers": 2}):
         assert open_encoder(tiny_model, context, **settings).identity == plain.identity
-
-
-def test_a_backend_that_is_not_installed_is_one_line(tiny_model, context, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for backend in ("onnx", "openvino"):
-        with pytest.raises(EmbedkitError, match=rf"pip install 'sentence-transformers\[{backend}\]'") as error:
-            open_encoder(tiny_model, context, backend=backend)
-        assert "\n" not in str(error.value)
-
-
-def test_a_precision_the_backend_does_not_have_is_told(tiny_model, context):
-    with pytest.raises(ModelError, match="set precision float32"):
-        open_encoder(tiny_model, context, backend="onnx", precision="bfloat16")
 
 
 RANK = """
