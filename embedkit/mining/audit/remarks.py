@@ -102,7 +102,7 @@ def _scores(stats: Mapping[str, Any]) -> Iterator[str]:
         if above > _ABOVE * curve["negatives"]:
             yield (
                 f"{above:,} negatives ({above / curve['negatives']:.1%}) score above a positive of their query: "
-                "many may be relevant; a margin filter would drop them"
+                "some may be relevant: read examples, or have a sample judged"
             )
         easy = curve["ratios"][0]["dropped"]
         if easy < _EASY * curve["negatives"]:
