@@ -57,7 +57,7 @@ class BM25Index:
         documents: Sequence[str], folder: Path, *, k1: float, b: float, advance: Advance = lambda _: None
     ) -> "BM25Index":
         """The index in `folder`, made first unless a whole, undamaged one of these documents is there."""
-        if not _intact(folder, {"documents": len(documents), "texts": _digest(documents), "k1": k1, "b": b}):
+        if not _intact(folder, documents, {"documents": len(documents), "k1": k1, "b": b}):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             _Building(folder, k1=k1, b=b).build(documents, advance)
@@ -223,15 +223,15 @@ def _load(path: Path) -> NDArray[Any]:
     return found
 
 
-def _intact(folder: Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether the index in `folder` was made to its end, of this, and is what was written."""
+def _intact(folder: Path, documents: Sequence[str], facts: Mapping[str, Any]) -> bool:
+    """Whether the index in `folder` was made to its end, of these documents, and is what was written."""
     try:
         found = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     files = digests(folder)
     files.pop(_SEAL)
-    return bool(found == {**wanted, "files": files})
+    return bool(found == {**facts, "texts": _digest(documents), "files": files})
 
 
 def _digest(documents: Sequence[str]) -> str:

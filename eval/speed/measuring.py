@@ -4,6 +4,7 @@ import gc
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
+_EVERY = 0.01  # seconds between two looks at the memory
 
 
 def interleaved(variants: Mapping[str, Callable[[], object]], *, rounds: int, device: str) -> dict[str, float]:
@@ -45,10 +47,10 @@ def peak(work: Callable[[], object], *, device: str) -> int:
         work()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     _RESET.write_text("5")  # forgets the peak so far
     work()
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
 def peak_apart(script: str, arguments: Sequence[str]) -> int:
@@ -71,6 +73,32 @@ def product_rate(rows: int, columns: int, dims: int, *, dtype: torch.dtype, devi
     return 2.0 * rows * columns * dims / min(times[1:])
 
 
-def _resident(name: str) -> int:
+class Anonymous:
+    """Watches this process's anonymous memory (RssAnon), which unlike pages of files cannot be given back under
+    pressure; `phase` says what is going on. Linux only."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self.before = resident("RssAnon")
+        self.peaks: dict[str, int] = {}  # phase -> bytes over those before
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Anonymous":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_EVERY):
+            phase, bytes_ = self.phase, resident("RssAnon") - self.before
+            self.peaks[phase] = max(bytes_, self.peaks.get(phase, 0))
+
+
+def resident(name: str) -> int:
+    """Bytes of one line of /proc/self/status."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(name + ":"))
     return int(line.split()[1]) * 1024
