@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from embedkit.core.memory import release
 from embedkit.core.pair_files import join_pairs, join_tables
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.store import sha256, write_atomically
@@ -78,12 +79,14 @@ class Miner:
         width = 2 * self.spec.top_k * (1 + len(self.spec.hybrid))
         todo = blocks(self.ground, block_size(self.spec.memory, width))
         parts = [Part.of(block, self.context.work) for block in todo]
-        missing = [(block, part) for block, part in zip(todo, parts, strict=True) if not part.intact()]
-        with self.context.progress("mine queries", sum(len(block) for block, _ in missing)) as advance:
-            for block, part in missing:
-                self._mine(block, part)
-                self.context.emit("block_mined", {"queries": len(block), "first": block.queries.start})
-                advance(len(block))
+        missing = [(block.queries, part) for block, part in zip(todo, parts, strict=True) if not part.intact()]
+        release()  # what opening took
+        with self.context.progress("mine queries", sum(len(queries) for queries, _ in missing)) as advance:
+            for queries, part in missing:
+                self._mine(Block(self.ground, queries), part)  # a new one: what it remembers goes with it
+                self.context.emit("block_mined", {"queries": len(queries), "first": queries.start})
+                advance(len(queries))
+                release()
         schema = pq.read_schema(parts[0].candidates)
         join_tables([part.candidates for part in parts], out / CANDIDATES, schema, schema.names, group=1 << 18)
         join_pairs([part.pairs for part in parts], out)

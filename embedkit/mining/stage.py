@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field, JsonValue, NonNegativeInt, PositiveInt, mo
 
 from embedkit.core.errors import StageError, did_you_mean
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
+from embedkit.core.memory import release
 from embedkit.core.records import link_tables, open_corpus, open_queries, read_pairs, read_qrels, write_pair_rows
 from embedkit.core.spec import DatasetRef, Execution, ModelRef, PairsRef
 from embedkit.core.stage import Artifact, Context, Stage
@@ -123,11 +124,14 @@ class Mine(Stage):
             batch_tokens=self.batch_tokens,
             workers=self.workers,
         )
-        qrels = read_qrels(data, self.split)
-        ground = Ground.open(encoder, corpus, queries, qrels, context, near_queries=self.near_queries)
+        ground = Ground.open(
+            encoder, corpus, queries, read_qrels(data, self.split), context, near_queries=self.near_queries
+        )
+        release()
         miner = Miner.open(self, ground, inputs, context)
         link_tables(data, out)
         miner.run(out)
+        release()
         rules = mining_rules(self.filters, self.negatives, self.sampling)
         stats = describe(out, wanted=self.negatives, doc_ids=corpus.ids, reasons=miner.reasons, rules=rules)
         if not stats["counts"]["negatives"]:
