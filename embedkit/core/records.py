@@ -12,7 +12,8 @@ A *dataset* is a folder with
                              `negatives` negative_scores, per entry of `positives` positive_scores, and
                              positive_targets / negative_targets (teacher or gold scores), where a stage has made
                              them; and perhaps suspects [doc_id], per entry of `negatives` negative_ranks, and fills
-                             [doc_id], those of the negatives that a fill policy put there
+                             [doc_id], those of the negatives that a fill policy put there (rank 0; a repeated one
+                             stands in `negatives` again)
 
 `known` has every document known to be relevant to the query: none may ever serve as its negative, nor may `suspects`,
 which a false-negative filter took for relevant. A dataset is pairs as well: one row for each query of its train split.

@@ -14,15 +14,13 @@ from embedkit.mining.ground import Block
 from embedkit.mining.hybrid import Hybrid
 from embedkit.mining.lists import list_scores
 from embedkit.mining.miner import Choice, best, find_rows
+from embedkit.mining.pool import Pool
 from embedkit.mining.signals import Signals
-from embedkit.retrieval.searcher import Searcher
 
 Floats = NDArray[np.float32]
 
 
-def retrieve(
-    block: Block, searcher: Searcher, signals: Signals, *, top_k: int, hybrid: Hybrid | None = None
-) -> Candidates:
+def retrieve(block: Block, pool: Pool, signals: Signals, *, top_k: int, hybrid: Hybrid | None = None) -> Candidates:
     """Each query's `top_k` best documents besides those that can be no negative, and its positives' scores.
 
     Room for excluded documents is made for as many as any query has, but no more than `top_k`: a query with more of
@@ -30,14 +28,15 @@ def retrieve(
     taken; their scores are the miner's own encoder's all the same.
     """
     ground, known = block.ground, block.known
-    width = min(ground.vectors.shape[0], top_k + min(known.most(), top_k))
+    width = min(len(pool), top_k + min(known.most(), top_k))
 
     def best_of(rows: Rows, scores: Scores, found_by: Mapping[str, Mask] | None = None) -> Candidates:
         excluded = {reason: find_rows(rows, lists) for reason, lists in known.reasons().items()}
+        excluded |= pool.outside(rows)
         ids = [pair.query_id for pair in block.pairs]
         return best(Candidates(ids, rows, {"encoder": scores}, {}, excluded, found_by or {}), top_k)
 
-    found = best_of(*searcher.search(block.vectors, width))
+    found = best_of(*pool.search(block.vectors, width))
     if hybrid:
         # each list is cut to what its query needs: no list may depend on the other queries of the block
         others = [best_of(*finder.search(block, width)) for finder in hybrid.finders.values()]

@@ -22,8 +22,8 @@ class Fill(Spec, abc.ABC):
     kind: str
 
     @abc.abstractmethod
-    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, documents: int) -> Rows:
-        """(Q, count) rows of the corpus, of `documents` documents, where `choice.columns` has none; -1 elsewhere."""
+    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, pool: int | Rows) -> Rows:
+        """(Q, count) rows where `choice.columns` has none, -1 elsewhere; of `pool`, or of a corpus of so many."""
 
 
 class NoFill(Fill):
@@ -31,7 +31,7 @@ class NoFill(Fill):
 
     kind: Literal["none"] = "none"
 
-    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, documents: int) -> Rows:
+    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, pool: int | Rows) -> Rows:
         return np.full(choice.columns.shape, NONE, dtype=np.int64)
 
 
@@ -46,16 +46,16 @@ class RandomFill(Fill):
     kind: Literal["random"] = "random"
     seed: NonNegativeInt
 
-    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, documents: int) -> Rows:
+    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, pool: int | Rows) -> Rows:
         rows = np.full(choice.columns.shape, NONE, dtype=np.int64)
-        missing = choice.columns == NONE
+        missing, size = choice.columns == NONE, pool if isinstance(pool, int) else len(pool)
         for query in np.flatnonzero(missing.any(axis=1)).tolist():
             lists = [some[query] for some in known.reasons().values()]
             barred = np.unique(np.concatenate([candidates.rows[query], *lists]))
             wanted = int(missing[query].sum())
             generator = query_generator(self.seed, candidates.query_ids[query])
             # distinct and so many that enough are left, whichever of them are barred
-            drawn = generator.choice(documents, size=min(documents, wanted + len(barred)), replace=False)
+            drawn = generator.choice(pool, size=min(size, wanted + len(barred)), replace=False)
             found = drawn[~np.isin(drawn, barred)][:wanted]
             rows[query, np.flatnonzero(missing[query])[: len(found)]] = found
         return rows
@@ -70,7 +70,7 @@ class Repeat(Fill):
 
     kind: Literal["repeat"] = "repeat"
 
-    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, documents: int) -> Rows:
+    def rows(self, candidates: Candidates, choice: Choice, known: Known, *, pool: int | Rows) -> Rows:
         there = choice.columns != NONE
         found = there.sum(axis=1, keepdims=True)
         again = np.arange(choice.columns.shape[1])[None, :] % np.maximum(found, 1)

@@ -67,6 +67,11 @@ class Ground:
         """Per query, the rows judged relevant to it, the most relevant first."""
         return self.judgements.relevant
 
+    @property
+    def positives(self) -> Rows:
+        """Rows of all documents that are relevant to some query, in ascending order."""
+        return np.unique(np.concatenate(self.relevant))
+
     def known(self, queries: range) -> Known:
         """What can be no negative of these queries."""
         return self.judgements.known(queries, None if self.near is None else self.near.of(queries))

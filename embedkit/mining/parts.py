@@ -22,9 +22,9 @@ from embedkit.mining.fates import CANDIDATES, candidate_table
 from embedkit.mining.ground import Block, Ground, blocks
 from embedkit.mining.hybrid import Hybrid
 from embedkit.mining.miner import choose_negatives, drop_names, find_suspects
+from embedkit.mining.pool import OUTSIDE, Pool
 from embedkit.mining.signals import Signals
 from embedkit.retrieval.nearest import Vectors
-from embedkit.retrieval.searcher import Searcher
 
 if TYPE_CHECKING:
     from embedkit.mining.stage import Mine
@@ -40,7 +40,7 @@ class Miner:
 
     spec: "Mine"
     ground: Ground
-    searcher: Searcher
+    pool: Pool
     signals: Signals
     context: Context
     hybrid: Hybrid | None = None
@@ -49,7 +49,9 @@ class Miner:
     def open(spec: "Mine", ground: Ground, inputs: Mapping[str, Artifact], context: Context) -> "Miner":
         """Index the documents and open the teachers."""
         asked = _some(ground.queries)
-        searcher = spec.index.open(ground.vectors, context.work, context.progress, queries=asked, top_k=spec.top_k)
+        some = ground.positives if spec.among == "positives" else None
+        vectors = Pool.vectors(ground.vectors, some)
+        searcher = spec.index.open(vectors, context.work, context.progress, queries=asked, top_k=spec.top_k)
         context.emit("index_opened", dict(searcher.facts))
         scorers = {
             name: teacher.open(ground.documents, inputs, context, queries=ground.texts)
@@ -60,19 +62,19 @@ class Miner:
             context.emit("hybrid_opened", {name: dict(finder.facts) for name, finder in hybrid.finders.items()})
             scorers |= {name: hybrid.finders[name].score for name in spec.retriever_signals}
         signals = Signals.open(spec.asked_signals, scorers, ground, spec.groups)
-        return Miner(spec, ground, searcher, signals, context, hybrid)
+        return Miner(spec, ground, Pool(searcher, some), signals, context, hybrid)
 
     @property
     def search(self) -> Mapping[str, JsonValue]:
         """What searched, and how much of the truth it finds, as far as that is the same in every run."""
-        facts = self.searcher.facts
+        facts = self.pool.searcher.facts
         return {name: facts[name] for name in ("index", "device", "recall", "recall_wanted") if name in facts}
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why a candidate may be dropped, in the order the reasons apply."""
-        excluded = self.ground.known(range(0)).reasons()
-        return drop_names([*excluded], self.spec.filters)
+        excluded = [*self.ground.known(range(0)).reasons(), *([] if self.pool.rows is None else [OUTSIDE])]
+        return drop_names(excluded, self.spec.filters)
 
     def run(self, out: Path) -> None:
         """Mine what is not mined yet, then write pairs.parquet and candidates.parquet into `out`."""
@@ -92,10 +94,10 @@ class Miner:
         join_pairs([part.pairs for part in parts], out)
 
     def _mine(self, block: Block, part: "Part") -> None:
-        candidates = retrieve(block, self.searcher, self.signals, top_k=self.spec.top_k, hybrid=self.hybrid)
+        candidates = retrieve(block, self.pool, self.signals, top_k=self.spec.top_k, hybrid=self.hybrid)
         choice = choose_negatives(candidates, self.spec.filters, count=self.spec.negatives, sampling=self.spec.sampling)
         suspects = find_suspects(candidates, self.spec.filters)
-        fills = self.spec.fill.rows(candidates, choice, block.known, documents=len(self.ground.documents))
+        fills = self.spec.fill.rows(candidates, choice, block.known, pool=self.pool.whole(len(self.ground.documents)))
         rows = pairs_of_block(block, candidates, choice, suspects, fills)
         part.publish(pairs=rows, candidates=candidate_table(candidates, choice, self.ground.corpus.ids))
 

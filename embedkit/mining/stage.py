@@ -47,6 +47,7 @@ class Mine(Stage):
     model: ModelRef
     negatives: PositiveInt = 7
     top_k: PositiveInt = 100
+    among: Literal["corpus", "positives"] = "corpus"  # positives: only documents relevant to some query of the split
     index: AnyIndex = Exact()
     hybrid: tuple[AnyRetriever, ...] = ()  # what else finds candidates; signals by the names of their kinds
     signals: Mapping[SignalName, AnyTeacher] = Field(default_factory=dict)  # what else scores candidates, by name
@@ -59,9 +60,7 @@ class Mine(Stage):
     backend: Backend = "torch"
     storage: Storage = "float32"  # of vectors on disk
     batch_tokens: Annotated[PositiveInt | None, Execution()] = None  # of one forward pass; None: what suits the device
-    workers: Annotated[NonNegativeInt | None, Execution()] = (
-        None  # processes that tokenise, 0: a thread
-    )
+    workers: Annotated[NonNegativeInt | None, Execution()] = None  # processes that tokenise, 0: a thread
     memory: Annotated[ByteSize, Execution()] = ByteSize(10**9)  # above the model's own; how much is done at a time
 
     @model_validator(mode="after")

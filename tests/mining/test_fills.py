@@ -32,21 +32,21 @@ def test_every_member_has_an_example():
 @pytest.mark.parametrize("fill", EXAMPLES, ids=lambda fill: fill.kind)
 def test_law_a_fill_stands_only_where_a_negative_is_missing(fill: Fill):
     made, choice, known = case()
-    rows = fill.rows(made, choice, known, documents=60)
+    rows = fill.rows(made, choice, known, pool=60)
     assert rows.shape == choice.columns.shape
     assert rows.dtype == np.int64
     assert (rows[choice.columns != NONE] == NONE).all()
-    np.testing.assert_array_equal(rows, fill.rows(made, choice, known, documents=60))
+    np.testing.assert_array_equal(rows, fill.rows(made, choice, known, pool=60))
 
 
 def test_nothing_is_the_default_of_nothing():
     made, choice, known = case()
-    assert (NoFill().rows(made, choice, known, documents=60) == NONE).all()
+    assert (NoFill().rows(made, choice, known, pool=60) == NONE).all()
 
 
 def test_random_fills_are_no_candidates_and_nothing_known():
     made, choice, known = case()
-    rows = RandomFill(seed=1).rows(made, choice, known, documents=60)
+    rows = RandomFill(seed=1).rows(made, choice, known, pool=60)
     for q, some in enumerate(rows):
         found = some[some != NONE].tolist()
         assert len(found) == (choice.columns[q] == NONE).sum()
@@ -54,12 +54,12 @@ def test_random_fills_are_no_candidates_and_nothing_known():
         barred = {*made.rows[q].tolist(), 5, *([7] if q % 2 == 0 else [])}
         assert not barred & set(found)
     assert (rows != NONE).sum() > 60
-    assert (rows != RandomFill(seed=2).rows(made, choice, known, documents=60)).any()
+    assert (rows != RandomFill(seed=2).rows(made, choice, known, pool=60)).any()
 
 
 def test_random_fills_are_even():
     made, choice, known = case(queries=4000)
-    rows = RandomFill(seed=1).rows(made, choice, known, documents=60)
+    rows = RandomFill(seed=1).rows(made, choice, known, pool=60)
     shares = np.bincount(rows[rows != NONE], minlength=60) / (rows != NONE).sum()
     assert shares[5] == 0
     assert shares[7] < 0.6 * shares[8]
@@ -68,18 +68,18 @@ def test_random_fills_are_even():
 
 def test_random_fills_of_a_query_do_not_depend_on_others():
     made, choice, known = case()
-    whole = RandomFill(seed=1).rows(made, choice, known, documents=60)
+    whole = RandomFill(seed=1).rows(made, choice, known, pool=60)
     part = query_of(made, slice(3, 4))
     own = Known(known.relevant[3:4], known.same_text[3:4], known.same_as_query[3:4])
     alone = choose_negatives(part, [ScoreRange(maximum=0.5)], count=5)
-    np.testing.assert_array_equal(RandomFill(seed=1).rows(part, alone, own, documents=60)[0], whole[3])
+    np.testing.assert_array_equal(RandomFill(seed=1).rows(part, alone, own, pool=60)[0], whole[3])
 
 
 def test_a_small_corpus_leaves_places_empty():
     made = candidates([[0.9, 0.8, 0.7]], [[2.0]])
     choice = choose_negatives(made, [ScoreRange(maximum=0.75)], count=4)
     known = Known([NOTHING], [NOTHING], [NOTHING])
-    rows = RandomFill(seed=0).rows(made, choice, known, documents=5)[0]
+    rows = RandomFill(seed=0).rows(made, choice, known, pool=5)[0]
     assert rows[0] == rows[3] == NONE
     assert sorted(rows[1:3].tolist()) == [3, 4]
 
@@ -88,5 +88,5 @@ def test_repeats_go_round():
     made = candidates([[0.9, 0.5, 0.4], [0.9, 0.8, 0.7]], [[2.0]] * 2, rows=[[11, 12, 13], [14, 15, 16]])
     choice = choose_negatives(made, [ScoreRange(maximum=0.6)], count=5)
     known = Known([NOTHING] * 2, [NOTHING] * 2, [NOTHING] * 2)
-    rows = Repeat().rows(made, choice, known, documents=99)
+    rows = Repeat().rows(made, choice, known, pool=99)
     assert rows.tolist() == [[NONE, NONE, 12, 13, 12], [NONE] * 5]

@@ -27,8 +27,10 @@ from embedkit.core.records import (
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
 from embedkit.mining.fates import CANDIDATES
+from embedkit.mining.fills import RandomFill
 from embedkit.mining.filters import PercentOfPositive, RankWindow, ScoreRange
 from embedkit.mining.fusion import MinMax
+from embedkit.mining.hybrid import BM25Search
 from embedkit.mining.sampling import Random
 from embedkit.mining.stage import Mine, Teach
 from embedkit.mining.teacher import BM25, Encoder
@@ -346,3 +348,20 @@ def test_estimates_grow_with_the_work():
     taught = teach().estimate({**sizes, "mined": estimate.size, "other": model})
     assert taught.size == estimate.size
     assert taught.flops > teach(teachers=(BM25(),)).estimate({**sizes, "mined": estimate.size}).flops
+
+
+@pytest.mark.parametrize("hybrid", [(), (BM25Search(),)], ids=["encoder", "hybrid"])
+def test_among_positives_only_what_is_relevant_to_some_query_is_a_negative(inputs, tmp_path, hybrid):
+    qrels = read_qrels(inputs["data"].path, "train")
+    relevant = {doc for docs in qrels.values() for doc, grade in docs.items() if grade > 0}
+    fields = {"among": "positives", "filters": (), "fill": RandomFill(seed=1), "negatives": 10, "top_k": 10}
+    out = run(mine(**fields, hybrid=hybrid), inputs, tmp_path)
+    rows = read_pairs(out).rows
+    chosen = {doc for row in rows for doc in row.negatives}
+    assert len(read_corpus(inputs["data"].path)) > len(relevant) >= len(chosen) > 10
+    assert chosen <= relevant
+    table, stats = pq.read_table(out / CANDIDATES).to_pylist(), read_stats(out)
+    outside = [row for row in table if row["reason"] == "relevant_to_none"]
+    assert bool(outside) == bool(hybrid)  # the encoder never looks outside
+    assert {row["doc_id"] for row in outside}.isdisjoint(relevant)
+    assert {"name": "relevant_to_none", "dropped": len(outside)} in stats["filters"]
