@@ -139,7 +139,9 @@ def _plot(runs: Sequence[dict[str, Any]], path: Path) -> None:
     right.axhline(1000, color="tab:gray", linestyle="--", linewidth=1)
     right.set_ylim(0, None)
     right.set_ylabel("anonymous memory, MB")
+    left.yaxis.set_major_formatter("{x:,.0f}")
     for axes in (left, right):
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("documents")
     canvas.suptitle(f"{runs[0]['queries']:,} queries, {runs[0]['dims']} dimensions")
     canvas.tight_layout()
