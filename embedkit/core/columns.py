@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from embedkit.core.store import sha256, write_atomically
 from embedkit.core.text import document_text
 
 Rows = NDArray[np.int64]
@@ -126,15 +127,19 @@ def places(ids: Sequence[str], wanted: Sequence[str]) -> Rows:
 
 
 def mapped(parquet: Path, work: Path) -> pa.Table:
-    """The table of a Parquet file as memory-mapped Arrow: a copy in `work`, written once, row group by row group."""
-    path = work / f"{parquet.stem}.arrow"
-    if not path.is_file():
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """The table of a Parquet file as memory-mapped Arrow: a copy in `work`, written row group by row group, and again
+    only if it is not what was written."""
+    path, seal = work / f"{parquet.stem}.arrow", work / f"{parquet.stem}.arrow.sha256"
+    if not (path.is_file() and seal.is_file() and seal.read_text(encoding="utf-8") == sha256(path)):
+        seal.unlink(missing_ok=True)
         source = pq.ParquetFile(parquet)
-        with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, source.schema_arrow) as writer:
-            for batch in source.iter_batches(batch_size=_AT_A_TIME):
-                writer.write_batch(batch)
-        draft.replace(path)
+        with path.open("wb") as file:
+            with pa.ipc.new_file(file, source.schema_arrow) as writer:
+                for batch in source.iter_batches(batch_size=_AT_A_TIME):
+                    writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
+        write_atomically(seal, sha256(path))
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 

@@ -71,38 +71,46 @@ def events_of(stage, inputs, folder) -> list[str]:
     return events
 
 
+def damage_file(path: Path, how: str) -> None:
+    raw = bytearray(path.read_bytes())
+    if how == "cut":
+        path.write_bytes(raw[: len(raw) // 2])
+    elif how == "altered":
+        raw[len(raw) // 2] ^= 1
+        path.write_bytes(raw)
+    else:
+        path.unlink()
+
+
 @pytest.mark.parametrize("name", ["pairs-*.parquet", "candidates-*.parquet", "part-*.json"])
 @pytest.mark.parametrize("damage", ["cut", "altered", "gone", "of another block"])
 def test_a_damaged_part_is_made_anew(name, damage, inputs, tmp_path):
     expected = digests(run(mine(), inputs, tmp_path))
     assert events_of(mine(), inputs, tmp_path).count("block_mined") == 0
     first, second = sorted((tmp_path / "work").glob(name))
-    raw = bytearray(first.read_bytes())
-    if damage == "cut":
-        first.write_bytes(raw[: len(raw) // 2])
-    elif damage == "altered":
-        raw[len(raw) // 2] ^= 1
-        first.write_bytes(raw)
-    elif damage == "gone":
-        first.unlink()
-    else:
+    if damage == "of another block":
         first.write_bytes(second.read_bytes())
+    else:
+        damage_file(first, damage)
     assert events_of(mine(), inputs, tmp_path).count("block_mined") == 1
     assert digests(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "gone"])
+def test_a_damaged_copy_of_the_texts_is_made_anew(damage, inputs, tmp_path):
+    expected = digests(run(mine(), inputs, tmp_path))
+    for copy in (tmp_path / "work").glob("*.arrow"):
+        damage_file(copy, damage)
+    for part in (tmp_path / "work").glob("part-*"):
+        part.unlink()
+    assert digests(run(mine(), inputs, tmp_path)) == expected
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "gone"])
 def test_a_damaged_shard_is_made_anew(damage, inputs, tmp_path):
     expected = digests(run(mine(), inputs, tmp_path))
     for shard in sorted((tmp_path / "embeddings").rglob("*.npy")):
-        raw = bytearray(shard.read_bytes())
-        if damage == "cut":
-            shard.write_bytes(raw[:-64])
-        elif damage == "altered":
-            raw[-1] ^= 64
-            shard.write_bytes(raw)
-        else:
-            shard.unlink()
+        damage_file(shard, damage)
     for part in (tmp_path / "work").glob("part-*"):
         part.unlink()
     assert "shard_written" in events_of(mine(), inputs, tmp_path)
