@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedkit.mining.bm25 import BM25Index, words
+from embedkit.mining.bm25 import BM25Index
+from embedkit.mining.postings import words
 from tests.oracles import bm25_by_hand
 from tests.tiny import WORDS
 
@@ -74,8 +75,8 @@ def test_equals_bm25s(k1, b, tmp_path, monkeypatch):
     """Built in pieces and read from disk, it scores as bm25s' own index in memory does."""
     import bm25s
 
-    monkeypatch.setattr("embedkit.mining.bm25._AT_A_TIME", 7)
-    monkeypatch.setattr("embedkit.mining.bm25._COUNTS", 50)
+    monkeypatch.setattr("embedkit.mining.postings._AT_A_TIME", 7)
+    monkeypatch.setattr("embedkit.mining.postings._COUNTS", 50)
     documents = corpus(0)
     index = BM25Index.open(documents, tmp_path / "index", k1=k1, b=b)
     peer = bm25s.BM25(k1=k1, b=b, method="lucene")
