@@ -35,11 +35,13 @@ def test_counts_and_drops(mined):
     stats, pairs, fates = described(mined), pairs_in(mined), candidates_in(mined)
     found = [len(row["negatives"]) for row in pairs]
     reasons = Counter(row["reason"] for row in fates)
+    relevant = {doc for row in pairs for doc in row["positives"]}
     assert stats["counts"] == {
         "queries": 40,
         "documents": 60,
         "negatives": sum(found),
         "distinct_negatives": len({doc for row in pairs for doc in row["negatives"]}),
+        "never_positive": sum(doc not in relevant for row in pairs for doc in row["negatives"]),
         "suspects": 0,
         "queries_with_fewer": sum(0 < n < 4 for n in found),
         "queries_without": found.count(0),
@@ -247,9 +249,11 @@ def test_warnings_a_person_would_give(tmp_path):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         write_set(folder, scores, own, width=20, rules=type(RULES)(filters, count, RULES.sampling))
         ids = [f"d{i}" for i in range(200)]
-        return describe(folder, wanted=count, doc_ids=ids, reasons=("known_positive", *(f.kind for f in filters)))[
-            "warnings"
-        ]
+        reasons = ("known_positive", *(f.kind for f in filters))
+        told = describe(folder, wanted=count, doc_ids=ids, reasons=reasons)["warnings"]
+        never = [line for line in told if line.startswith("100% of the negatives are relevant to no query here")]
+        assert len(never) == 1  # all queries have the same positive
+        return [line for line in told if line not in never]
 
     assert warnings(quiet) == []
     hub = quiet.copy()

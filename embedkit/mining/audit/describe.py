@@ -117,6 +117,7 @@ def _measure(
         "documents": len(doc_ids),
         "negatives": tally.negatives,
         "distinct_negatives": int((tally.served > 0).sum()),
+        "never_positive": int(tally.served[~tally.relevant].sum()),
         "suspects": tally.suspects,
         "queries_with_fewer": sum(n for found, n in tally.found.items() if 0 < found < wanted),
         "queries_without": tally.found[0],

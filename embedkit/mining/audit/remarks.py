@@ -7,6 +7,7 @@ _FEW_SHARE: Final = 0.1
 _HUB_SHARE: Final = 0.05  # a negative of more queries than this is worth a warning
 _UNEVEN: Final = 0.2  # so much more of all negatives are among the top documents than an even spread would have there
 _ABOVE: Final = 0.05
+_NEVER: Final = 0.2
 _CLOSE: Final = 0.95
 _EASY: Final = 0.01
 _FALSE: Final = 0.1
@@ -74,6 +75,11 @@ def _numbers(stats: Mapping[str, Any], wanted: int) -> Iterator[str]:
         yield (
             f"{few:,} of {counts['queries']:,} queries have fewer than {wanted} negatives; "
             "a larger top_k or looser filters would find more"
+        )
+    if counts["never_positive"] > _NEVER * counts["negatives"]:
+        yield (
+            f"{counts['never_positive'] / counts['negatives']:.0%} of the negatives are relevant to no query here: "
+            "training pushes them away from all queries, those to come too; `among: positives` leaves them out"
         )
     if counts.get("fills"):
         share = counts["fills"] / counts["negatives"]

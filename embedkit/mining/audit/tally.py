@@ -46,6 +46,7 @@ class Tally:
     """What pairs.parquet and candidates.parquet say."""
 
     served: NDArray[np.int64]  # (N,) how many negatives each document is
+    relevant: NDArray[np.bool_]  # (N,) whether it is a positive of any query
     found: Counter[int] = field(default_factory=Counter)  # negatives -> queries that have so many
     suspects: int = 0
     fills: int = 0
@@ -59,14 +60,16 @@ class Tally:
     @staticmethod
     def of(folder: Path, doc_ids: Sequence[str]) -> "Tally":
         """Read the files of a mined set twice: for sums, then for histograms over the range of all scores."""
-        tally = Tally(np.zeros(len(doc_ids), dtype=np.int64))
-        held: list[pa.Array] = []
+        tally = Tally(np.zeros(len(doc_ids), dtype=np.int64), np.zeros(len(doc_ids), dtype=np.bool_))
+        negatives: list[pa.Array] = []
+        positives: list[pa.Array] = []
         for block in pair_blocks(folder):
             tally._add_pairs(block)
-            held.append(block.lists["negatives"].values)
-            if sum(map(len, held)) >= _AT_A_TIME:
-                tally._serve(held, doc_ids)
-        tally._serve(held, doc_ids)
+            negatives.append(block.lists["negatives"].values)
+            positives.append(block.lists["positives"].values)
+            if sum(map(len, negatives)) + sum(map(len, positives)) >= _AT_A_TIME:
+                tally._count(negatives, positives, doc_ids)
+        tally._count(negatives, positives, doc_ids)
         unranked = not tally.ranked
         for candidates in candidate_blocks(folder):
             tally._add_candidates(candidates)
@@ -105,15 +108,10 @@ class Tally:
         self.ranks += np.bincount(np.searchsorted(_RANKS, ranks), minlength=len(self.ranks))
         self.rank_sum += int(ranks.sum())
 
-    def _serve(self, held: list[pa.Array], doc_ids: Sequence[str]) -> None:
-        """Count documents as negatives, and forget their ids."""
-        wanted = pa.chunked_array([values.cast(pa.string()) for values in held], type=pa.string())
-        held.clear()
-        rows = places(doc_ids, Strings(wanted))
-        if (rows < 0).any():
-            missing = wanted[int(np.flatnonzero(rows < 0)[0])].as_py()
-            raise DataError(f"pairs.parquet: negative {missing!r} is not in corpus.parquet; they belong to other sets")
-        self.served += np.bincount(rows, minlength=len(self.served))
+    def _count(self, negatives: list[pa.Array], positives: list[pa.Array], doc_ids: Sequence[str]) -> None:
+        """Count documents as negatives, mark positives, and forget their ids."""
+        self.served += np.bincount(_places(negatives, "negative", doc_ids), minlength=len(self.served))
+        self.relevant[_places(positives, "positive", doc_ids)] = True
 
     def _add_candidates(self, block: CandidateBlock) -> None:
         counts = np.bincount(block.reasons, minlength=len(block.names))
@@ -166,3 +164,14 @@ def _range(least: float, most: float) -> tuple[float, float]:
 def _dropped(block: CandidateBlock) -> NDArray[np.bool_]:
     """Candidates that a filter dropped. What was excluded before has no rank, whatever the reason is called."""
     return (block.ranks > 0) & ~block.of(*KEPT)
+
+
+def _places(held: list[pa.Array], role: str, doc_ids: Sequence[str]) -> NDArray[np.int64]:
+    """Rows of these ids, which are forgotten."""
+    wanted = pa.chunked_array([values.cast(pa.string()) for values in held], type=pa.string())
+    held.clear()
+    rows = places(doc_ids, Strings(wanted))
+    if (rows < 0).any():
+        missing = wanted[int(np.flatnonzero(rows < 0)[0])].as_py()
+        raise DataError(f"pairs.parquet: {role} {missing!r} is not in corpus.parquet; they belong to other sets")
+    return rows
