@@ -250,9 +250,10 @@ def test_warnings_a_person_would_give(tmp_path):
         write_set(folder, scores, own, width=20, rules=type(RULES)(filters, count, RULES.sampling))
         ids = [f"d{i}" for i in range(200)]
         reasons = ("known_positive", *(f.kind for f in filters))
-        told = describe(folder, wanted=count, doc_ids=ids, reasons=reasons)["warnings"]
+        stats = describe(folder, wanted=count, doc_ids=ids, reasons=reasons)
+        told = stats["warnings"]
         never = [line for line in told if line.startswith("100% of the negatives are relevant to no query here")]
-        assert len(never) == 1  # all queries have the same positive
+        assert len(never) == (stats["counts"]["negatives"] > 0)  # all queries have the same positive
         return [line for line in told if line not in never]
 
     assert warnings(quiet) == []
