@@ -32,7 +32,7 @@ from embedkit.evaluation.stage import Evaluate
 from embedkit.evaluation.task import LocalTask
 from embedkit.losses import InfoNCE
 from embedkit.measures.significance import paired_bootstrap
-from embedkit.mining.filters import Agreement, Owners, PercentOfPositive
+from embedkit.mining.filters import PercentOfPositive
 from embedkit.mining.stage import Mine
 from embedkit.recipe import Recipe
 from embedkit.training.stage import Train
@@ -45,9 +45,8 @@ ARMS: Final = {
     "unfiltered": "the best candidates",
     "margin": "relative margin 0.05, as sentence-transformers has it",
     "default": "embedkit's default filters, their suspects nobody's negatives",
-    "owned": "the same, of documents that are a positive of another query",
+    "positives": "the same among documents that are relevant to some training query",
 }
-OWNED: Final = Owners(maximum=1.0, unowned="drop")  # whatever the owners ask
 Values = Mapping[str, float]  # query id -> metric
 
 
@@ -120,7 +119,7 @@ class Study:
             "margin_suspects": Mine(data="data", model="base", filters=(PercentOfPositive(ratio=0.95),)),
             "margin": Bare(pairs="margin_suspects"),
             "default": Mine(data="data", model="base"),
-            "owned": Mine(data="data", model="base", filters=(Agreement(), OWNED)),
+            "positives": Mine(data="data", model="base", among="positives"),
         }
         trainings = {f"{arm}_{seed}": self._training(arm, seed) for seed in self.seeds for arm in ARMS}
         scores = {split: self._scores(list(trainings), split) for split in ("dev", "test")}
