@@ -1,7 +1,5 @@
 """BM25: how well a document's words match a query's."""
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,9 @@ from numpy.typing import NDArray
 from embedkit.core.progress import Advance
 from embedkit.core.stage import Context
 from embedkit.mining.filters import NONE, Rows, Scores
-from embedkit.mining.postings import (
-    DATA,
-    INDICES,
-    INDPTR,
-    SEAL,
-    WORDS,
-    Building,
-    Digests,
-    is_intact,
-    word_digests,
-    words,
-)
+from embedkit.mining.postings import DATA, INDICES, INDPTR, WORDS, Building, Digests, digest_of, word_digests, words
 from embedkit.mining.teacher import Scorer
+from embedkit.retrieval.kept import get_or_build
 
 Floats = NDArray[np.float32]
 
@@ -41,9 +29,9 @@ class BM25Index:
     Reference: Kamphuis et al. (2020), https://doi.org/10.1007/978-3-030-45442-5_4; Lù (2024), https://arxiv.org/abs/2407.03618.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open an index that `BM25Index.open` has made."""
-        self.size: int = json.loads((folder / SEAL).read_text(encoding="utf-8"))["documents"]
+    def __init__(self, folder: Path, size: int) -> None:
+        """Open the index of `size` documents that `BM25Index.open` has made in a folder."""
+        self.size = size
         self.words: Digests = _load(folder / WORDS)  # sorted
         self._scores, self._documents, self._starts = (_load(folder / name) for name in (DATA, INDICES, INDPTR))
         self._whole = bm25s.BM25(method="lucene", backend="numpy")
@@ -53,14 +41,12 @@ class BM25Index:
 
     @staticmethod
     def open(
-        documents: Sequence[str], folder: Path, *, k1: float, b: float, advance: Advance = lambda _: None
+        documents: Sequence[str], work: Path, *, k1: float, b: float, advance: Advance = lambda _: None
     ) -> "BM25Index":
-        """The index in `folder`, made first unless a whole, undamaged one of these documents is there."""
-        if not is_intact(folder, documents, {"documents": len(documents), "k1": k1, "b": b}):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            Building(folder, k1=k1, b=b).build(documents, advance)
-        return BM25Index(folder)
+        """The index of these documents in the folder `work`, made first unless it is there, whole and undamaged."""
+        about = {"index": "bm25", "format": 1, "k1": k1, "b": b, "documents": digest_of(documents)}
+        folder, _ = get_or_build(work, about, lambda draft: Building(draft, k1=k1, b=b).build(documents, advance))
+        return BM25Index(folder, len(documents))
 
     def scores(self, query: str) -> Floats:
         """(N,) scores of every document; zeros where no word of the query is in it."""
@@ -80,11 +66,11 @@ class BM25Index:
             scores += np.where(documents[places] == wanted, self._scores[start:end][places], np.float32(0))
         return scores
 
-    def search(self, query: str, top_k: int) -> tuple[Rows, Floats]:
-        """(top_k,) rows and scores of the best documents with a word of the query, best first, equal scores by row;
-        -1 and 0 behind them."""
+    def search(self, query: str, top_k: int, *, some: Rows | None = None) -> tuple[Rows, Floats]:
+        """(top_k,) rows and scores of the best documents with a word of the query, of all or `some`, which ascend;
+        best first, equal scores by row, -1 and 0 behind them."""
         scores = self.scores(query)
-        rows = np.flatnonzero(scores)
+        rows = np.flatnonzero(scores) if some is None else some[scores[some] != 0]
         if len(rows) > top_k:
             last = np.partition(scores[rows], -top_k)[-top_k]
             above, equal = rows[scores[rows] > last], rows[scores[rows] == last]
@@ -102,9 +88,8 @@ class BM25Index:
 
 def open_index(documents: Sequence[str], context: Context, *, k1: float, b: float) -> BM25Index:
     """The stage's index of these documents, kept in its work folder."""
-    folder = context.work / f"bm25-{k1:g}-{b:g}"
     with context.progress("index words", len(documents)) as advance:
-        return BM25Index.open(documents, folder, k1=k1, b=b, advance=advance)
+        return BM25Index.open(documents, context.work, k1=k1, b=b, advance=advance)
 
 
 def word_scorer(index: BM25Index, context: Context) -> Scorer:
@@ -121,12 +106,14 @@ def word_scorer(index: BM25Index, context: Context) -> Scorer:
     return score
 
 
-def search_words(index: BM25Index, queries: Sequence[str], top_k: int, context: Context) -> tuple[Rows, Floats]:
+def search_words(
+    index: BM25Index, queries: Sequence[str], top_k: int, context: Context, *, some: Rows | None = None
+) -> tuple[Rows, Floats]:
     """(Q, top_k) rows and scores of each query's best documents, as `BM25Index.search` gives them."""
     rows, scores = np.empty((len(queries), top_k), dtype=np.int64), np.empty((len(queries), top_k), dtype=np.float32)
     with context.progress("search words", len(queries)) as advance:
         for place, query in enumerate(queries):
-            rows[place], scores[place] = index.search(query, top_k)
+            rows[place], scores[place] = index.search(query, top_k, some=some)
             advance(1)
     return rows, scores
 

@@ -32,7 +32,6 @@ def retrieve(block: Block, pool: Pool, signals: Signals, *, top_k: int, hybrid: 
 
     def best_of(rows: Rows, scores: Scores, found_by: Mapping[str, Mask] | None = None) -> Candidates:
         excluded = {reason: find_rows(rows, lists) for reason, lists in known.reasons().items()}
-        excluded |= pool.outside(rows)
         ids = [pair.query_id for pair in block.pairs]
         return best(Candidates(ids, rows, {"encoder": scores}, {}, excluded, found_by or {}), top_k)
 

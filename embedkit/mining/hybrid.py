@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import numpy as np
 from pydantic import Field, JsonValue, NonNegativeFloat, PositiveFloat
 
-from embedkit.core.spec import ModelRef, Spec, digest
+from embedkit.core.spec import ModelRef, Spec
 from embedkit.core.stage import Artifact, Context
 from embedkit.mining.filters import NONE, Mask, Rows, Scores, unique_names
 from embedkit.mining.fusion import ReciprocalRank, fuse_lists
@@ -29,8 +29,8 @@ class Finder:
     """A retriever opened over the documents of a ground."""
 
     search: Callable[["Block", int], tuple[Rows, Scores]]
-    """A block and top_k, at most N -> rows and scores, both (Q, top_k), of the best documents, best first, equal scores
-    by row; -1 where a query has fewer."""
+    """A block and top_k, at most n -> rows and scores, both (Q, top_k), of the best of n documents, best first, equal
+    scores by row; -1 where a query has fewer."""
     score: Scorer  # its scores of any documents for queries of the ground
     facts: Mapping[str, JsonValue]  # what it searches with
 
@@ -42,26 +42,32 @@ class Retriever(Spec, abc.ABC):
     weight: PositiveFloat = 1.0
 
     @abc.abstractmethod
-    def open(self, ground: "Ground", inputs: Mapping[str, Artifact], context: Context) -> Finder:
-        """Make ready to search the ground's documents. Encoding and indexing are done here."""
+    def open(self, ground: "Ground", some: Rows | None, inputs: Mapping[str, Artifact], context: Context) -> Finder:
+        """Make ready to search the ground's documents: all, or `some` rows. Encoding and indexing are done here."""
 
     def check_installed(self) -> None:
         """Raise `EmbedkitError` if a library it needs is not installed. Imports nothing."""
 
 
 class BM25Search(Retriever):
-    """Word matching, see `embedkit.mining.bm25.BM25Index`: good at names and rare words, which vectors blur."""
+    """Word matching, see `embedkit.mining.bm25.BM25Index`: good at names and rare words, which vectors blur.
+
+    Which words are rare is that of the whole corpus, also where only a part of it is searched.
+    """
 
     kind: Literal["bm25"] = "bm25"
     k1: NonNegativeFloat = 1.2
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
 
-    def open(self, ground: "Ground", inputs: Mapping[str, Artifact], context: Context) -> Finder:
+    def open(self, ground: "Ground", some: Rows | None, inputs: Mapping[str, Artifact], context: Context) -> Finder:
         from embedkit.mining.bm25 import open_index, search_words, word_scorer
 
         index = open_index(ground.documents, context, k1=self.k1, b=self.b)
-        facts: dict[str, JsonValue] = {"index": self.kind, "words": len(index.words)}
-        return Finder(lambda block, k: search_words(index, block.texts, k, context), word_scorer(index, context), facts)
+
+        def search(block: "Block", top_k: int) -> tuple[Rows, Scores]:
+            return search_words(index, block.texts, top_k, context, some=some)
+
+        return Finder(search, word_scorer(index, context), {"index": self.kind, "words": len(index.words)})
 
 
 class EncoderSearch(Retriever):
@@ -71,20 +77,19 @@ class EncoderSearch(Retriever):
     model: ModelRef
     index: AnyIndex = Exact()
 
-    def open(self, ground: "Ground", inputs: Mapping[str, Artifact], context: Context) -> Finder:
+    def open(self, ground: "Ground", some: Rows | None, inputs: Mapping[str, Artifact], context: Context) -> Finder:
         from embedkit.mining.lists import vector_scorer
+        from embedkit.mining.pool import Pool
         from embedkit.retrieval.encoder import open_encoder
 
         encoder = open_encoder(inputs[self.model].path, context)
         queries, documents = encoder.stored("query", ground.texts), encoder.stored("document", ground.documents)
-        work = context.work / f"index-{digest(self.model_dump(mode='json'))[:16]}"
-        work.mkdir(exist_ok=True)
-        searcher = self.index.open(documents, work, context.progress)
+        pool = Pool.open(self.index, documents, some, queries, context)
 
         def search(block: "Block", top_k: int) -> tuple[Rows, Scores]:
-            return searcher.search(queries[block.queries.start : block.queries.stop], top_k, context.progress)
+            return pool.search(queries[block.queries.start : block.queries.stop], top_k, context.progress)
 
-        return Finder(search, vector_scorer(encoder, documents, ground.texts), searcher.facts)
+        return Finder(search, vector_scorer(encoder, documents, ground.texts), pool.searcher.facts)
 
     def check_installed(self) -> None:
         self.index.check_installed()
@@ -107,12 +112,17 @@ class Hybrid:
 
     @staticmethod
     def open(
-        retrievers: Sequence[Retriever], ground: "Ground", inputs: Mapping[str, Artifact], context: Context
+        retrievers: Sequence[Retriever],
+        ground: "Ground",
+        inputs: Mapping[str, Artifact],
+        context: Context,
+        *,
+        some: Rows | None = None,
     ) -> "Hybrid | None":
-        """None if there are no retrievers."""
-        names = names_of(retrievers)
-        finders = {name: some.open(ground, inputs, context) for name, some in zip(names, retrievers, strict=True)}
-        return Hybrid(finders, [some.weight for some in retrievers]) if finders else None
+        """Retrievers of the ground's documents, all or `some` rows, which ascend. None if there are no retrievers."""
+        named = zip(names_of(retrievers), retrievers, strict=True)
+        finders = {name: retriever.open(ground, some, inputs, context) for name, retriever in named}
+        return Hybrid(finders, [retriever.weight for retriever in retrievers]) if finders else None
 
     def fuse(self, lists: Sequence[tuple[Rows, Scores]]) -> tuple[Rows, Scores, dict[str, Mask]]:
         """Of the encoder's list and the finders', each rows and scores (Q, K_t): the fused list's rows (Q, K), the

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embedkit.core.memory import release
@@ -22,16 +20,14 @@ from embedkit.mining.fates import CANDIDATES, candidate_table
 from embedkit.mining.ground import Block, Ground, blocks
 from embedkit.mining.hybrid import Hybrid
 from embedkit.mining.miner import choose_negatives, drop_names, find_suspects
-from embedkit.mining.pool import OUTSIDE, Pool
+from embedkit.mining.pool import Pool
 from embedkit.mining.signals import Signals
-from embedkit.retrieval.nearest import Vectors
 
 if TYPE_CHECKING:
     from embedkit.mining.stage import Mine
 
 _BYTES_PER_CANDIDATE: Final = 512  # of one query, at the peak: rows, scores of some signals, masks, Python objects
 _SMALLEST, _LARGEST = 64, 65_536
-_SAMPLE: Final = 4096  # queries that an approximate index is measured by are drawn from so many
 
 
 @dataclass(frozen=True)
@@ -48,21 +44,19 @@ class Miner:
     @staticmethod
     def open(spec: "Mine", ground: Ground, inputs: Mapping[str, Artifact], context: Context) -> "Miner":
         """Index the documents and open the teachers."""
-        asked = _some(ground.queries)
         some = ground.positives if spec.among == "positives" else None
-        vectors = Pool.vectors(ground.vectors, some)
-        searcher = spec.index.open(vectors, context.work, context.progress, queries=asked, top_k=spec.top_k)
-        context.emit("index_opened", dict(searcher.facts))
+        pool = Pool.open(spec.index, ground.vectors, some, ground.queries, context, top_k=spec.top_k)
+        context.emit("index_opened", dict(pool.searcher.facts))
         scorers = {
             name: teacher.open(ground.documents, inputs, context, queries=ground.texts)
             for name, teacher in spec.teachers.items()
         }
-        hybrid = Hybrid.open(spec.hybrid, ground, inputs, context)
+        hybrid = Hybrid.open(spec.hybrid, ground, inputs, context, some=some)
         if hybrid:
             context.emit("hybrid_opened", {name: dict(finder.facts) for name, finder in hybrid.finders.items()})
             scorers |= {name: hybrid.finders[name].score for name in spec.retriever_signals}
         signals = Signals.open(spec.asked_signals, scorers, ground, spec.groups)
-        return Miner(spec, ground, Pool(searcher, some), signals, context, hybrid)
+        return Miner(spec, ground, pool, signals, context, hybrid)
 
     @property
     def search(self) -> Mapping[str, JsonValue]:
@@ -73,8 +67,7 @@ class Miner:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why a candidate may be dropped, in the order the reasons apply."""
-        excluded = [*self.ground.known(range(0)).reasons(), *([] if self.pool.rows is None else [OUTSIDE])]
-        return drop_names(excluded, self.spec.filters)
+        return drop_names([*self.ground.known(range(0)).reasons()], self.spec.filters)
 
     def run(self, out: Path) -> None:
         """Mine what is not mined yet, then write pairs.parquet and candidates.parquet into `out`."""
@@ -144,12 +137,6 @@ def searched(facts: Mapping[str, Any]) -> str:
         interval = f"95 % interval {recall['low']:.4f} to {recall['high']:.4f}"
         line += f", recall@{recall['top_k']} {recall['value']:.4f} ({interval}) on {recall['sample']} {recall['of']}"
     return line
-
-
-def _some(queries: Vectors) -> NDArray[np.float32]:
-    """Queries that stand for all, to measure an index by."""
-    count = queries.shape[0]
-    return queries[np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))]
 
 
 def block_size(memory: int, width: int) -> int:

@@ -1,17 +1,17 @@
 """Which documents may be negatives at all: a part of the corpus, searched as if it were the whole."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from embedkit.core.progress import Progress, silent
-from embedkit.mining.filters import NONE, Mask, Rows
+from embedkit.core.stage import Context
+from embedkit.mining.filters import Rows
 from embedkit.retrieval.nearest import Floats, Vectors
-from embedkit.retrieval.searcher import Searcher
+from embedkit.retrieval.searcher import Index, Searcher
 
-OUTSIDE: Final = "relevant_to_none"
+_SAMPLE: Final = 4096  # queries that an approximate index is measured by are drawn from so many
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,14 @@ class Pool:
     rows: Rows | None  # ascending; None: all
 
     @staticmethod
-    def vectors(vectors: Vectors, rows: Rows | None) -> Vectors:
-        """What `Index.open` is given."""
-        return vectors if rows is None else Some(vectors, rows)
+    def open(
+        index: Index, vectors: Vectors, rows: Rows | None, queries: Vectors, context: Context, *, top_k: int = 100
+    ) -> "Pool":
+        """`index` over these rows of the corpus' vectors, made for the `top_k` nearest of such queries as `queries`."""
+        count = queries.shape[0]
+        sample = queries[np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))]
+        searched = vectors if rows is None else Some(vectors, rows)
+        return Pool(index.open(searched, context.work, context.progress, queries=sample, top_k=top_k), rows)
 
     def __len__(self) -> int:
         return self.searcher.documents.shape[0]
@@ -49,10 +54,6 @@ class Pool:
         """Rows and scores, both (Q, k), of each query's k = min(top_k, n) nearest documents of the pool."""
         found, scores = self.searcher.search(queries, top_k, progress)
         return (found if self.rows is None else self.rows[found]), scores
-
-    def outside(self, rows: Rows) -> Mapping[str, Mask]:
-        """(Q, K) under the reason's name, True for documents of other retrievers that are not of the pool."""
-        return {} if self.rows is None else {OUTSIDE: ~np.isin(rows, self.rows) & (rows != NONE)}
 
     def whole(self, documents: int) -> int | Rows:
         """All rows of the pool; of a pool that is the corpus, how many documents that has."""

@@ -1,24 +1,22 @@
 """Making a BM25 index of any size: what is in memory is some documents, or some counts, at a time."""
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from embedkit.core.progress import Advance
-from embedkit.core.store import digests, sync_tree, write_atomically
 from embedkit.core.text import WITHOUT_SPACES, normalised
 
 Digests = NDArray[np.uint64]
 DATA, INDICES, INDPTR = (f"{name}.csc.index.npy" for name in ("data", "indices", "indptr"))  # bm25s' own names
-WORDS, SEAL = "words.npy", "complete.json"
+WORDS: Final = "words.npy"
 _WORD: Final = re.compile(rf"[{WITHOUT_SPACES}]|[^\W{WITHOUT_SPACES}]+")
 _AT_A_TIME: Final = 4096  # documents whose words are in memory
 _COUNTS: Final = 1 << 21  # likewise, counts of a word in a document
@@ -35,11 +33,10 @@ class Building:
         self.lengths: list[NDArray[np.int32]] = []
 
     def build(self, documents: Sequence[str], advance: Advance) -> None:
-        """Write all files, the seal last."""
-        draft, texts = self.folder / "counts.tmp", blake2b(digest_size=16)
+        """Write all files."""
+        draft = self.folder / "counts.tmp"
         with draft.open("wb") as file:
             for some in _chunks(documents):
-                _add(texts, some)
                 self._count(some, first=sum(map(len, self.lengths))).tofile(file)
                 advance(len(some))
         self._gather()
@@ -50,9 +47,6 @@ class Building:
                 np.save(self.folder / name, np.empty(0, dtype=np.int64), allow_pickle=False)
         draft.unlink()
         np.save(self.folder / WORDS, self.words, allow_pickle=False)
-        facts = {"documents": len(documents), "texts": texts.hexdigest(), "k1": self.k1, "b": self.b}
-        sync_tree(self.folder)
-        write_atomically(self.folder / SEAL, json.dumps({**facts, "files": digests(self.folder)}, indent=1))
 
     def _count(self, documents: Sequence[str], *, first: int) -> NDArray[np.void]:
         """Which document has which word how often, by document; the first document's row is `first`."""
@@ -111,28 +105,13 @@ def word_digests(some: Collection[str]) -> Digests:
     return np.frombuffer(b"".join(raw), dtype="<u8").astype(np.uint64)
 
 
-def is_intact(folder: Path, documents: Sequence[str], facts: Mapping[str, Any]) -> bool:
-    """Whether the index in `folder` was made to its end, of these documents, and is what was written."""
-    try:
-        found = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    files = digests(folder)
-    files.pop(SEAL)
-    return bool(found == {**facts, "texts": _digest(documents), "files": files})
-
-
-def _digest(documents: Sequence[str]) -> str:
+def digest_of(documents: Sequence[str]) -> str:
+    """Stands for these texts in their order."""
     texts = blake2b(digest_size=16)
-    for some in _chunks(documents):
-        _add(texts, some)
-    return texts.hexdigest()
-
-
-def _add(texts: "blake2b", documents: Sequence[str]) -> None:
     for text in documents:
         raw = text.encode(errors="surrogatepass")
         texts.update(len(raw).to_bytes(8, "little") + raw)
+    return texts.hexdigest()
 
 
 def _chunks(documents: Sequence[str]) -> Iterator[list[str]]:

@@ -64,7 +64,7 @@ class Collection:
         context = replace(self.context, work=self.context.work / f"{split}-{seed}")
         context.work.mkdir(exist_ok=True)
         miner = Miner.open(Mine(data="data", model="base", top_k=top_k, filters=(EVERYTHING,)), ground, {}, context)
-        candidates = retrieve(Block(ground, range(len(ground))), miner.searcher, miner.signals, top_k=top_k)
+        candidates = retrieve(Block(ground, range(len(ground))), miner.pool, miner.signals, top_k=top_k)
         rows = [places(ground.corpus.ids, hidden[pair.query_id]) for pair in ground.pairs]
         found = find_rows(candidates.rows, rows) & candidates.eligible
         return Trial(ground, candidates, found, np.array([len(some) for some in rows], dtype=np.int64))

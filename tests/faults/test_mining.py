@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from embedkit.core.errors import ArtifactError, DataError, ModelError
+from embedkit.core.errors import ArtifactError, DataError, EmbedkitError, ModelError
 from embedkit.core.records import (
     Corpus,
     Dataset,
@@ -123,7 +123,7 @@ def full_at(number: int, inputs, folder: Path) -> bool:
     try:
         with watched(step):
             run(HYBRID, inputs, folder, lambda event, facts: step())
-    except (OSError, ArtifactError) as error:
+    except (OSError, EmbedkitError) as error:
         return os.strerror(errno.ENOSPC) in str(error)
     return False
 

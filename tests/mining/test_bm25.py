@@ -115,7 +115,8 @@ def test_an_index_is_made_once(tmp_path):
 def test_an_index_of_other_documents_or_damaged_is_made_anew(change, tmp_path):
     folder, documents, options = tmp_path / "index", corpus(5), {}
     build(folder, documents)
-    data = folder / "data.csc.index.npy"
+    (kept,) = folder.iterdir()
+    data = kept / "data.csc.index.npy"
     if change == "texts":
         documents[7] += " list"
     elif change == "k1":
@@ -125,9 +126,9 @@ def test_an_index_of_other_documents_or_damaged_is_made_anew(change, tmp_path):
     elif change == "altered data":
         data.write_bytes(data.read_bytes()[:-1] + b"!")
     elif change == "altered words":
-        (folder / "words.npy").write_bytes((folder / "data.csc.index.npy").read_bytes())
+        (kept / "words.npy").write_bytes(data.read_bytes())
     else:
-        (folder / "complete.json").unlink()
+        (kept / "contents.json").unlink()
     index, read = build(folder, documents, **options)
     assert read == 300
     fresh, _ = build(tmp_path / "fresh", documents, **options)

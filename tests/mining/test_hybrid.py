@@ -18,6 +18,7 @@ from embedkit.mining.fates import CANDIDATES
 from embedkit.mining.filters import NONE, MarginToPositive, RankWindow
 from embedkit.mining.ground import Ground, blocks
 from embedkit.mining.hybrid import AnyRetriever, BM25Search, EncoderSearch, Hybrid, names_of
+from embedkit.mining.pool import Pool
 from embedkit.mining.signals import Signals
 from embedkit.mining.stage import Mine
 from embedkit.retrieval.encoder import open_encoder
@@ -40,11 +41,11 @@ def ground(inputs, context) -> Ground:
     return Ground.open(open_encoder(inputs["model"].path, context), corpus, queries, read_qrels(data, "train"), context)
 
 
-def found(ground: Ground, inputs, context: Context, retrievers, *, size: int = 10_000):
+def found(ground: Ground, inputs, context: Context, retrievers, *, size: int = 10_000, some=None):
     """Candidates of all queries, retrieved in blocks of `size`."""
-    hybrid = Hybrid.open(retrievers, ground, inputs, context)
-    searcher = Exact().open(ground.vectors)
-    return [retrieve(b, searcher, Signals({}, {}), top_k=TOP_K, hybrid=hybrid) for b in blocks(ground, size)]
+    hybrid = Hybrid.open(retrievers, ground, inputs, context, some=some)
+    pool = Pool.open(Exact(), ground.vectors, some, ground.queries, context)
+    return [retrieve(b, pool, Signals({}, {}), top_k=TOP_K, hybrid=hybrid) for b in blocks(ground, size)]
 
 
 def test_members():
@@ -116,6 +117,16 @@ def test_a_retriever_that_finds_nothing_changes_nothing(ground, inputs, context)
     np.testing.assert_array_equal(both.rows, alone.rows)
     assert not both.found_by["bm25"].any()
     assert alone.found_by == {}
+
+
+def test_of_a_part_of_the_corpus_no_retriever_gives_less_or_others(ground, inputs, context):
+    """As many candidates as there are documents of that part, whatever stands before them elsewhere."""
+    some = np.arange(0, len(ground.documents), 4)
+    (candidates,) = found(ground, inputs, context, (BM25Search(), EncoderSearch(model="other")), some=some)
+    assert set(np.unique(candidates.rows)) - {NONE} <= set(some.tolist())
+    assert (candidates.eligible.sum(axis=1) == TOP_K).all()
+    for name in ("encoder", "encoder_2"):
+        assert ((candidates.found_by[name] & candidates.eligible).sum(axis=1) > 0).all()
 
 
 def mine(**fields) -> Mine:

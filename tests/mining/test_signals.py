@@ -30,6 +30,7 @@ from embedkit.mining.filters import Agreement, Judge, NearDuplicate, Owners, Per
 from embedkit.mining.ground import Ground, blocks
 from embedkit.mining.groups import ById, ByMetadata
 from embedkit.mining.known import NEAR_QUERY
+from embedkit.mining.pool import Pool
 from embedkit.mining.sampling import MarginBins, Stratified
 from embedkit.mining.signals import BUILT_IN, TEACHERS, Signals
 from embedkit.mining.stage import Mine
@@ -68,10 +69,10 @@ def test_signals_do_not_depend_on_blocks(inputs, context):
     ground = Ground.open(encoder, corpus, queries, qrels, context, near_queries=0.97)
     scorers = {"bm25": TEACHERS["bm25"].open(ground.documents, inputs, context)}
     signals = Signals.open([*BUILT_IN], scorers, ground, None)
-    searcher = Exact().open(ground.vectors)
+    pool = Pool(Exact().open(ground.vectors), None)
 
     def made(size: int):
-        return [retrieve(block, searcher, signals, top_k=8) for block in blocks(ground, size)]
+        return [retrieve(block, pool, signals, top_k=8) for block in blocks(ground, size)]
 
     (whole,), parts = made(10_000), made(7)
     assert set(whole.scores) == {"encoder", "bm25", *BUILT_IN}

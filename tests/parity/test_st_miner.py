@@ -19,6 +19,7 @@ from embedkit.mining.filters import MarginToPositive, PercentOfPositive, RankWin
 from embedkit.mining.ground import Block, Ground
 from embedkit.mining.known import Judgements
 from embedkit.mining.miner import choose_negatives
+from embedkit.mining.pool import Pool
 from embedkit.mining.signals import Signals
 from embedkit.retrieval.index import Exact
 
@@ -98,8 +99,8 @@ def ours(case, settings):
     asked = [f"q{i}" for i in range(QUERIES)]
     pairs = [Pair(name, tuple(f"d{d}" for d in some)) for name, some in zip(asked, relevant, strict=True)]
     ground = Ground(pairs, asked, None, texts, queries, documents, Judgements(asked, texts, relevant))
-    block, searcher = Block(ground, range(QUERIES)), Exact().open(documents)
-    made = retrieve(block, searcher, Signals({}, {}), top_k=settings["range_max"])
+    block, pool = Block(ground, range(QUERIES)), Pool(Exact().open(documents), None)
+    made = retrieve(block, pool, Signals({}, {}), top_k=settings["range_max"])
     filters = [RankWindow(first=1 + settings.get("range_min", 0), last=settings["range_max"])]
     if "absolute_margin" in settings:
         filters.append(MarginToPositive(margin=settings["absolute_margin"]))
