@@ -3,7 +3,7 @@
 import contextlib
 import io
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +54,16 @@ class Problem:
             relevant,
             [f"query {i}" for i in range(queries)],
             [f"document {i}" for i in range(documents)],
+        )
+
+    def first(self, queries: int) -> "Problem":
+        """The same for the first queries."""
+        part = slice(queries)
+        return replace(
+            self,
+            queries=self.queries[part],
+            relevant=self.relevant[part],
+            query_texts=self.query_texts[part],
         )
 
 
