@@ -52,6 +52,7 @@ class RandomFill(Fill):
         for query in np.flatnonzero(missing.any(axis=1)).tolist():
             lists = [some[query] for some in known.reasons().values()]
             barred = np.unique(np.concatenate([candidates.rows[query], *lists]))
+            barred = barred[barred != NONE]  # empty places, of which blocks differ, must not change what is drawn
             wanted = int(missing[query].sum())
             generator = query_generator(self.seed, candidates.query_ids[query])
             # distinct and so many that enough are left, whichever of them are barred

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -73,6 +74,21 @@ def test_random_fills_of_a_query_do_not_depend_on_others():
     own = Known(known.relevant[3:4], known.same_text[3:4], known.same_as_query[3:4])
     alone = choose_negatives(part, [ScoreRange(maximum=0.5)], count=5)
     np.testing.assert_array_equal(RandomFill(seed=1).rows(part, alone, own, pool=60)[0], whole[3])
+
+
+def test_random_fills_do_not_depend_on_empty_places():
+    """A block is as wide as its widest query: the others' rows end in empty places."""
+    made, choice, known = case()
+    wide = replace(
+        made,
+        rows=np.pad(made.rows, ((0, 0), (0, 2)), constant_values=NONE),
+        scores={name: np.pad(scores, ((0, 0), (0, 2))) for name, scores in made.scores.items()},
+        excluded={reason: np.pad(mask, ((0, 0), (0, 2))) for reason, mask in made.excluded.items()},
+    )
+    fill = RandomFill(seed=1)
+    np.testing.assert_array_equal(
+        fill.rows(wide, choice, known, pool=10**5), fill.rows(made, choice, known, pool=10**5)
+    )
 
 
 def test_a_small_corpus_leaves_places_empty():
