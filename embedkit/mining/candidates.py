@@ -23,12 +23,14 @@ Floats = NDArray[np.float32]
 def retrieve(block: Block, pool: Pool, signals: Signals, *, top_k: int, hybrid: Hybrid | None = None) -> Candidates:
     """Each query's `top_k` best documents besides those that can be no negative, and its positives' scores.
 
-    Room for excluded documents is made for as many as any query has, but no more than `top_k`: a query with more of
-    them may see fewer candidates. With `hybrid`, every retriever gives as many, and the best of the fused list are
-    taken; their scores are the miner's own encoder's all the same.
+    Room for excluded documents is made for as many as any query of the block has, but no more than `top_k`: a query
+    with more of them may see fewer candidates. What an approximate index finds depends on how many are asked for, so
+    it is asked for as many in every block. With `hybrid`, every retriever gives as many, and the best of the fused list
+    are taken; their scores are the miner's own encoder's all the same.
     """
     ground, known = block.ground, block.known
-    width = min(len(pool), top_k + min(known.most(), top_k))
+    exact = pool.searcher.exact and (hybrid is None or hybrid.exact)
+    width = min(len(pool), top_k + (min(known.most(), top_k) if exact else top_k))
 
     def best_of(rows: Rows, scores: Scores, found_by: Mapping[str, Mask] | None = None) -> Candidates:
         excluded = {reason: find_rows(rows, lists) for reason, lists in known.reasons().items()}

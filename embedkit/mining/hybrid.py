@@ -33,6 +33,7 @@ class Finder:
     scores by row; -1 where a query has fewer."""
     score: Scorer  # its scores of any documents for queries of the ground
     facts: Mapping[str, JsonValue]  # what it searches with
+    exact: bool = True  # as of a `Searcher`
 
 
 class Retriever(Spec, abc.ABC):
@@ -89,7 +90,7 @@ class EncoderSearch(Retriever):
         def search(block: "Block", top_k: int) -> tuple[Rows, Scores]:
             return pool.search(queries[block.queries.start : block.queries.stop], top_k, context.progress)
 
-        return Finder(search, vector_scorer(encoder, documents, ground.texts), pool.searcher.facts)
+        return Finder(search, vector_scorer(encoder, documents, ground.texts), pool.searcher.facts, pool.searcher.exact)
 
     def check_installed(self) -> None:
         self.index.check_installed()
@@ -123,6 +124,11 @@ class Hybrid:
         named = zip(names_of(retrievers), retrievers, strict=True)
         finders = {name: retriever.open(ground, some, inputs, context) for name, retriever in named}
         return Hybrid(finders, [retriever.weight for retriever in retrievers]) if finders else None
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of them are."""
+        return all(finder.exact for finder in self.finders.values())
 
     def fuse(self, lists: Sequence[tuple[Rows, Scores]]) -> tuple[Rows, Scores, dict[str, Mask]]:
         """Of the encoder's list and the finders', each rows and scores (Q, K_t): the fused list's rows (Q, K), the

@@ -21,6 +21,8 @@ _QUERIES: Final = 1024
 class Approximate(Searcher):
     """A FAISS index. `effort` names what makes it look harder, `set_effort` sets it, up to `most`."""
 
+    exact = False
+
     def __init__(
         self,
         documents: Vectors,

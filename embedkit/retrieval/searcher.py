@@ -16,6 +16,8 @@ from embedkit.retrieval.nearest import Floats, Rows, Vectors
 class Searcher(abc.ABC):
     """An index opened over the documents it searches. Made by `Index.open`."""
 
+    exact: bool = True  # a query's best documents are the same however many are asked for
+
     def __init__(self, documents: Vectors) -> None:
         self.documents = documents
 

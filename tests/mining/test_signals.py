@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -36,7 +37,7 @@ from embedkit.mining.signals import BUILT_IN, TEACHERS, Signals
 from embedkit.mining.stage import Mine
 from embedkit.mining.teacher import BM25
 from embedkit.retrieval.encoder import open_encoder
-from embedkit.retrieval.index import Exact
+from embedkit.retrieval.index import Exact, Searcher
 
 
 @pytest.fixture
@@ -88,6 +89,28 @@ def test_signals_do_not_depend_on_blocks(inputs, context):
             np.testing.assert_array_equal(a, b)
         start = stop
     assert start == len(ground)
+
+
+def test_an_approximate_index_is_asked_for_as_many_in_every_block(inputs, context):
+    """What it finds first depends on how many it is asked for, and the queries of a block exclude more or fewer."""
+
+    class Asked(Searcher):
+        exact = False
+        facts: ClassVar = {}
+        widths: ClassVar[set[int]] = set()
+
+        def _search(self, queries, top_k, progress):
+            self.widths.add(top_k)
+            return Exact().search(queries, self.documents, top_k)
+
+    data = inputs["data"].path
+    corpus, queries = open_corpus(data, context.work), open_queries(data, context.work)
+    encoder = open_encoder(inputs["model"].path, context)
+    ground = Ground.open(encoder, corpus, queries, read_qrels(data, "train"), context, near_queries=0.97)
+    assert len({block.known.most() for block in blocks(ground, 1)}) > 1
+    for block in blocks(ground, 1):
+        retrieve(block, Pool(Asked(ground.vectors), None), Signals({}, {}), top_k=8)
+    assert Asked.widths == {16}
 
 
 def test_bm25_is_there_without_being_named(inputs, tmp_path, context):
