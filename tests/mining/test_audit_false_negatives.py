@@ -2,12 +2,14 @@
 
 import csv
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from embedkit.core.errors import DataError
+from embedkit.core.records import read_pair_rows, write_pair_rows
 from embedkit.mining.audit import Rules, audit, describe, write_sample
 from embedkit.mining.audit.describe import recorded_rules
 from embedkit.mining.audit.hidden import hidden_positives
@@ -92,6 +94,18 @@ def test_a_sample_is_random_negatives_of_all_strata_with_their_texts(tmp_path):
     assert write_sample(tmp_path / "set", 10**6, tmp_path / "all.tsv") == len(negatives)
     with pytest.raises(DataError, match="is there already; judgements may be in it"):
         write_sample(tmp_path / "set", 5, tmp_path / "a.tsv")
+
+
+def test_a_negative_that_a_fill_repeats_is_judged_once(tmp_path):
+    random_set(tmp_path / "set", 0)
+    rows = read_pair_rows(tmp_path / "set")
+    columns = ("negatives", "negative_scores", "negative_ranks")
+    twice = [replace(row, **{name: getattr(row, name) * 2 for name in columns}) for row in rows]
+    write_pair_rows(tmp_path / "set", twice)
+    count = write_sample(tmp_path / "set", 10**6, tmp_path / "s.tsv")
+    assert count == sum(len(row.negatives) for row in rows)
+    judge(tmp_path / "s.tsv", tmp_path / "j.tsv", lambda row: False)
+    assert judged_estimate(tmp_path / "set", tmp_path / "j.tsv")["judged"] == count
 
 
 def test_shares_add_up():

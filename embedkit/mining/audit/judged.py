@@ -51,7 +51,8 @@ class Strata:
 
 def write_sample(folder: Path, count: int, to: Path, *, seed: int = 0) -> int:
     """Write `count` random negatives with their texts to a TSV file, `relevance` left blank, in random order; the same
-    seed gives the same file. How many were written. Raises `DataError` if there are none or `to` is there already."""
+    seed gives the same file. A negative that a fill repeats stands in it once. How many were written. Raises
+    `DataError` if there are none or `to` is there already."""
     if to.exists():
         raise DataError(f"{to}: is there already; judgements may be in it")
     strata, rng = Strata.of(folder), np.random.default_rng(seed)
@@ -62,7 +63,8 @@ def write_sample(folder: Path, count: int, to: Path, *, seed: int = 0) -> int:
         rng.choice(np.flatnonzero(strata.codes == stratum), n, replace=False)
         for stratum, n in enumerate(strata.shares(min(count, total)))
     ]
-    rows = with_texts(folder, negatives_at(folder, np.sort(np.concatenate(places))), long=None)
+    drawn = {(d.query_id, d.doc_id): d for d in negatives_at(folder, np.sort(np.concatenate(places)))}  # repeats once
+    rows = with_texts(folder, [*drawn.values()], long=None)
     if broken := [row for row in rows if any(c in row["query_id"] + row["doc_id"] for c in "\t\r\n")]:
         raise DataError(
             f"{folder}: id {broken[0]['doc_id']!r} or {broken[0]['query_id']!r} would break a line of a TSV file"
