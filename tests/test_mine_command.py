@@ -204,6 +204,8 @@ def test_a_recipe_names_files_beside_it_relative_to_it(command, tmp_path):
     assert (code, err) == (
         2, "error: --recipe-out mine.yaml: is there already and differs; name a file that does not exist yet\n",
     )  # fmt: skip
+    (tmp_path / "mine.yaml").write_bytes(b"\xff")  # no text at all
+    assert command("beir", "--recipe-out", "mine.yaml")[2] == err
 
 
 def test_other_models_are_stages_of_the_recipe(command, tiny_beir, other_tiny_model):

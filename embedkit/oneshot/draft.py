@@ -60,12 +60,12 @@ def in_options(error: EmbedkitError) -> EmbedkitError:
 
 def write_recipe(path: Path, text: str) -> None:
     """Write a recipe file, unless there is one that somebody may have changed."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     if path.exists():
         raise RecipeError(f"--recipe-out {path}: is there already and differs; name a file that does not exist yet")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode())
 
 
 def _seen_from(folder: Path, path: Path) -> str:
