@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.speed.growth import environment
 from eval.speed.synthetic import Synthetic
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ def mined(documents: int, model: Path, folder: Path, *options: str) -> subproces
     Synthetic(documents, QUERIES, DIMS).place(folder, model)
     command = [sys.executable, "-m", "eval.speed.growth", "--inside", str(folder), "--model", str(model)]
     command += ["--stage", STAGE, *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment(1), capture_output=True, text=True, check=False)
 
 
 def memory(done: subprocess.CompletedProcess) -> int:
