@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from embedkit.cli.main import main
+from embedkit.core.errors import RecipeError
 from embedkit.core.records import read_pairs
 from embedkit.core.store import Store
+from embedkit.oneshot.inputs import model_source
 from embedkit.pins import pin
 from embedkit.plan import plan
 from embedkit.recipe import load_recipe
@@ -278,6 +280,7 @@ MISTAKES = {
     "bad YAML": ("", ["--filter", "{kind: rank_window"], "--filter {kind: rank_window:1: not YAML"),
     "YAML that is no part": ("", ["--filter", "[rank_window]"], "--filter [rank_window]: no kind '[rank_window]'"),
     "an unknown signal": ("", ["--filter", "score_range=0,signal=bm26"], "embedkit mine: filters.0.signal: nothing"),
+    "a signal's name": ("", ["--signal", "a.b=bm25"], "--signal a.b=bm25: 'a.b' is no name of a signal; expected"),
     "an unknown index": ("", ["--index", "hnws"], "--index hnws: no kind 'hnws'; did you mean 'hnsw'?"),
     "an unknown sampling": ("", ["--sampling", "randm"], "--sampling randm: no kind 'randm'; did you mean 'random'?"),
     "an unknown precision": ("", ["--precision", "half"], "--precision half: found 'half'; input should be"),
@@ -382,3 +385,9 @@ def test_folders_that_cannot_be_used_are_told_before_anything_is_done(command, t
     assert (tmp_path / "theirs" / "mined" / "work.txt").read_text() == "dear"
     assert not list(tmp_path.glob(".embedkit/artifacts/*"))
     assert "file" in last_line(command, tiny_beir, "--store", "file/store")
+
+
+def test_a_module_without_a_package_is_no_model(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    with pytest.raises(RecipeError, match="--model __main__: no such folder and no such package"):
+        model_source("__main__")

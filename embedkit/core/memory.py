@@ -1,7 +1,6 @@
 """Memory that is free, given back to the system."""
 
 import ctypes
-import gc
 from functools import cache
 from typing import Any
 
@@ -14,7 +13,6 @@ def release() -> None:
     Without it, work in phases takes the sum of what its phases need, with it the most that one of them needs. Takes
     milliseconds; for the end of a phase, not for a loop.
     """
-    gc.collect()
     pa.default_memory_pool().release_unused()
     if trim := _trim():
         trim(0)

@@ -50,7 +50,7 @@ class ById(Spec):
 class ByPattern(Spec):
     """Documents whose ids match a regular expression in the same way: by its first group, or all of it if it has none.
 
-    It is searched anywhere in the id; an id without a match has no group.
+    It is searched anywhere in the id; an id without a match, or of an empty one, has no group.
     """
 
     kind: Literal["pattern"] = "pattern"
@@ -60,7 +60,7 @@ class ByPattern(Spec):
         """The group of each document."""
         compiled = re.compile(self.pattern)
         number = min(compiled.groups, 1)
-        return (match[number] if (match := compiled.search(doc_id)) else None for doc_id in corpus.ids)
+        return (match[number] or None if (match := compiled.search(doc_id)) else None for doc_id in corpus.ids)
 
 
 AnyGrouping = Annotated[ByMetadata | ById | ByPattern, Field(discriminator="kind")]

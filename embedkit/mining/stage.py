@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import ByteSize, Field, JsonValue, NonNegativeInt, PositiveInt, model_validator
 
@@ -25,7 +25,8 @@ from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.identity import Backend, Precision, Storage
 from embedkit.retrieval.index import AnyIndex, Exact
 
-SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+SIGNAL_NAME: Final = r"^[a-z][a-z0-9_]*$"
+SignalName = Annotated[str, Field(pattern=SIGNAL_NAME)]
 
 
 class Mine(Stage):

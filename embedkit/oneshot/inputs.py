@@ -55,6 +55,13 @@ def _kind_of(path: Path) -> str:
     return _KINDS[path.suffix]
 
 
+def _is_package(name: str) -> bool:
+    try:
+        return name.isidentifier() and importlib.util.find_spec(name) is not None
+    except ValueError:  # a module that is loaded, but not from a package
+        return False
+
+
 def model_source(model: str, option: str = "--model") -> dict[str, Any]:
     """The `source` of a `pretrained` stage: a folder, an installed package with a model, NAME@REVISION of the hub.
 
@@ -62,7 +69,7 @@ def model_source(model: str, option: str = "--model") -> dict[str, Any]:
     """
     if Path(model).is_dir():
         return {"kind": "folder", "path": model}
-    if model.isidentifier() and importlib.util.find_spec(model) is not None:
+    if _is_package(model):
         return {"kind": "package", "package": model}
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", model) and not model.startswith("."):
         name, revision = _pinned(model, "model", option)

@@ -1,5 +1,6 @@
 """The recipe of `embedkit mine`: the stages data, model and mined."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 from embedkit.core.errors import RecipeError, did_you_mean
 from embedkit.core.spec import Spec
 from embedkit.data.pair_rows import Columns
-from embedkit.mining.stage import Mine
+from embedkit.mining.stage import SIGNAL_NAME, Mine
 from embedkit.oneshot.draft import Draft
 from embedkit.oneshot.inputs import data_source, model_source
 from embedkit.oneshot.words import members, spec_of
@@ -88,6 +89,8 @@ def _put_part(draft: Draft, field: str, words: str | Sequence[str] | None, seed:
     elif field == "signals":
         for text in words:
             name, equals, rest = text.partition("=")
+            if equals and not re.fullmatch(SIGNAL_NAME, name):
+                raise RecipeError(f"{option} {text}: {name!r} is no name of a signal; expected a word like judge_2")
             named = _part(draft, rest if equals else name, classes, f"{option} {text}", name, seed)
             draft.put(f"mined.signals.{name}", named, f"{option} {text}")
     elif list(words) == ["none"]:

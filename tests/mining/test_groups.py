@@ -27,6 +27,7 @@ def test_ids_that_match_alike():
     numbers = number_groups(ByPattern(pattern=r"wiki/(\w)_"), corpus(ids))
     assert same(numbers)[0] == [True, True, False, False]
     assert numbers[2] == -1
+    assert number_groups(ByPattern(pattern=r"1?$"), corpus(ids)).tolist() == [1, -1, -1, 1]  # nothing is no group
     whole = number_groups(ByPattern(pattern=r"^\w+"), corpus(ids))
     assert same(whole)[0] == [True, True, False, True]
 
