@@ -35,7 +35,7 @@ from eval.speed.measuring import Anonymous, resident
 from eval.speed.synthetic import Synthetic
 
 SCRIPT: Final = "eval.speed.growth"
-_START: Final = "read and open"  # the phase before the first that is told
+_START: Final = "open files"  # the phase before the first that is told
 
 
 def main() -> None:
@@ -69,14 +69,17 @@ def measure(stage: Mine, folder: Path, model: Path, limit: int | None) -> dict[s
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (resident("VmData") + limit,) * 2)
     seconds: dict[str, float] = defaultdict(float)
+    running: set[str] = set()
     start = time.perf_counter()
     with Anonymous(_START) as memory:
 
         @contextmanager
         def progress(what: str, total: int | None) -> Iterator[Advance]:
             begun, outer, memory.phase = time.perf_counter(), memory.phase, what
+            running.add(what)
             yield lambda _: None
-            memory.phase = outer
+            memory.phase = outer if outer in running else f"after {what}"
+            running.discard(what)
             seconds[what] += time.perf_counter() - begun
 
         stage.run(inputs, out, Context(work, folder / "embeddings", progress=progress))
