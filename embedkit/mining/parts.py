@@ -81,7 +81,7 @@ class Miner:
                 self._mine(Block(self.ground, queries), part)  # a new one: what it remembers goes with it
                 self.context.emit("block_mined", {"queries": len(queries), "first": queries.start})
                 advance(len(queries))
-                release()
+                release(cycles=False)
         schema = pq.read_schema(parts[0].candidates)
         join_tables([part.candidates for part in parts], out / CANDIDATES, schema, schema.names, group=1 << 18)
         join_pairs([part.pairs for part in parts], out)
