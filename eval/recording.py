@@ -1,9 +1,10 @@
 """What every study and benchmark writes: its figures, with the command, machine, versions and commit that made them."""
 
 import json
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,25 @@ def save(script: str, name: str, figures: Mapping[str, Any]) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.json"
     facts = {
-        "command": " ".join(["python", "-m", script, *sys.argv[1:]]),
+        "command": command(script, sys.argv[1:]),
         "commit": commit(),
         "machine": machine(),
         "versions": versions(),
     }
     path.write_text(json.dumps(facts | dict(figures), indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def command(script: str, words: Sequence[str]) -> str:
+    """The command as others would type it: places of this machine are DIR or FILE, with their ending."""
+
+    def shown(word: str) -> str:
+        path = Path(word)
+        if not path.is_absolute():
+            return word
+        return f"FILE{path.suffix}" if path.suffix else "DIR"
+
+    return shlex.join(["python", "-m", script, *map(shown, words)])
 
 
 def commit() -> str:

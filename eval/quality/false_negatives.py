@@ -14,7 +14,6 @@ results/false_negatives.json, .md and .png beside this file.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +51,7 @@ def main() -> None:
         parity = parity or _parity(trials[0], args.negatives)
         sets[name] = Sample(trials, args.negatives).figures()
         Console(highlight=False).print(f"{name}: {sets[name]['queries']} queries")
-    figures = {"command": _command(args), "negatives": args.negatives, "hidings": args.hidings, "top_k": TOP_K}
+    figures = {"negatives": args.negatives, "hidings": args.hidings, "top_k": TOP_K}
     figures |= {"default": DEFAULT.model_dump(mode="json"), "parity": parity, "sets": sets}
     path = save("eval.quality.false_negatives", "false_negatives", figures)
     path.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
@@ -68,13 +67,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, default=ROOT / ".embedkit")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "quality-false-negatives", help="the run folder")
     return parser.parse_args()
-
-
-def _command(args: argparse.Namespace) -> str:
-    """The command without the places of this machine."""
-    places = (args.data, args.store, args.out)
-    words = ["DIR" if Path(word) in places else word for word in sys.argv[1:]]
-    return " ".join(["python -m eval.quality.false_negatives", *words])
 
 
 def _parity(trial: Trial, count: int) -> dict[str, float]:

@@ -70,7 +70,7 @@ def main() -> None:
     args = _arguments()
     study = Study(args.steps, args.negatives, args.seeds, args.store, args.out / args.data.name)
     write_subset(args.data, args.documents, study.subset)
-    figures = {"command": _command(args), "data": args.data.name} | study.run()
+    figures = {"data": args.data.name} | study.run()
     path = save("eval.quality.hard_negatives", f"hard_negatives-{args.data.name}", figures)
     path.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
     sys.stdout.write(markdown(figures))
@@ -86,13 +86,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, default=ROOT / ".embedkit")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "quality-hard-negatives", help="the run folder")
     return parser.parse_args()
-
-
-def _command(args: argparse.Namespace) -> str:
-    """The command without the places of this machine."""
-    places = (args.data, args.store, args.out)
-    words = ["DIR" if Path(word) in places else word for word in sys.argv[1:]]
-    return " ".join(["python -m eval.quality.hard_negatives", *words])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ goes on. Writes results/losses.json and results/losses.md beside this file; with
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def main() -> None:
     Terminal(highlight=False).print(study.outlook())
     if args.plan:
         return
-    path = save("eval.quality.losses", "losses", {"command": _command(args), "data": args.data.name} | study.run())
+    path = save("eval.quality.losses", "losses", {"data": args.data.name} | study.run())
     figures = json.loads(path.read_text(encoding="utf-8"))
     path.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
     show(figures)
@@ -82,13 +81,6 @@ def _arguments() -> argparse.Namespace:
 def _compared(names: Sequence[str]) -> set[str]:
     """These losses, and those that they are held against."""
     return {REFERENCE, *names, *(DATA[WAYS[name].pairs][1] for name in names)}
-
-
-def _command(args: argparse.Namespace) -> str:
-    """The command without the places of this machine."""
-    places = (args.data, args.store, args.out)
-    words = ["DIR" if Path(word) in places else word for word in sys.argv[1:]]
-    return " ".join(["python -m eval.quality.losses", *words])
 
 
 @dataclass(frozen=True)
