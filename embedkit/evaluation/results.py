@@ -1,62 +1,173 @@
-"""On-disk format of one model's result on one task.
+"""On-disk format of one model's result on one task, before any metric of ours is computed from it.
 
 A *task_scores* artifact is a folder with
 
-    scores.json          {"metrics": {metric: mean}, "queries": n, "mteb": mteb's own scores, null where undefined}
-    per_query.parquet    query_id, one column a metric
-    run.parquet          query_id, doc_id, rank (from 1), score: the first documents of every query
+    result.json        {"task", "type", "main", "statistic", "revision", "official": mteb's TaskResult without times,
+                       "parts": [{"name", "subset", "split", "mteb": {score: value, null where undefined}}]}
+    run.parquet        part, query_id, doc_id, rank (from 1), score: the first 1000 documents of every query
+    qrels.parquet      part, query_id, doc_id, relevance
+    judged.parquet     the same pairs and their score by the model, retrieved or not
+    queries.parquet    part, query_id, text
+    units.parquet      part, unit_id and one column a metric: texts of a classification, experiments of a clustering
+    items.parquet      part, item_id, prediction, target: of tasks whose score is a statistic of all items together
+
+A part is one subset and split of the task; the only one is named "". Files without rows are left out.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embedkit.core.errors import ArtifactError
+from embedkit.core.records import Qrels
+from embedkit.core.scores import Items, PerQuery, Statistic
 from embedkit.measures.ranking import Run, ranked
 
-RUN_DEPTH = 100
-_RUN = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("rank", pa.int32()), ("score", pa.float32())])
+RUN_DEPTH: Final = 1000  # what mteb searches
+_AT_A_TIME: Final = 1 << 16  # rows
+_QUERY = [("part", pa.string()), ("query_id", pa.string())]
+_DOC = [*_QUERY, ("doc_id", pa.string())]
+_SCHEMAS: Final = {
+    "run": pa.schema([*_DOC, ("rank", pa.int32()), ("score", pa.float32())]),
+    "qrels": pa.schema([*_DOC, ("relevance", pa.int32())]),
+    "judged": pa.schema([*_DOC, ("relevance", pa.int32()), ("score", pa.float32())]),
+    "queries": pa.schema([*_QUERY, ("text", pa.string())]),
+    "items": pa.schema(
+        [("part", pa.string()), ("item_id", pa.string()), ("prediction", pa.float64()), ("target", pa.float64())]
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a model reached on one subset and split of a task."""
+
+    name: str
+    subset: str
+    split: str
+    mteb: Mapping[str, float | None]  # mteb's own scores
+    run: Run = field(default_factory=dict)  # the scores of what was retrieved, for tasks that retrieve
+    qrels: Qrels = field(default_factory=dict)
+    judged: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> doc_id -> score
+    texts: Mapping[str, str] = field(default_factory=dict)  # query_id -> text
+    units: PerQuery = field(default_factory=dict)  # unit_id -> metric -> value
+    items: Items | None = None
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one model reached on one task."""
+    """What a model reached on a task."""
 
-    per_query: Mapping[str, Mapping[str, float]]  # query_id -> metric -> value
-    metrics: Mapping[str, float]  # metric -> mean
-    mteb: Mapping[str, float | None]
+    task: str
+    type: str  # as mteb names it: Retrieval, STS ...
+    main: str  # the metric that models are compared by: ndcg@10, cosine_spearman ...
+    statistic: Statistic
+    revision: str  # of the data
+    official: Mapping[str, Any]
+    parts: Sequence[Part]
 
 
-def write_result(folder: Path, result: TaskResult, run: Run) -> None:
+def write_result(folder: Path, result: TaskResult) -> None:
     """Write a task_scores artifact."""
-    scores = {
-        "metrics": dict(result.metrics),
-        "queries": len(result.per_query),
-        "mteb": dict(sorted(result.mteb.items())),
-    }
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1, allow_nan=False), encoding="utf-8")
-    per_query = [{"query_id": query, **values} for query, values in result.per_query.items()]
-    schema = pa.schema([("query_id", pa.string()), *((metric, pa.float64()) for metric in result.metrics)])
-    pq.write_table(pa.Table.from_pylist(per_query, schema=schema), folder / "per_query.parquet", compression="zstd")
-    rows = [
-        {"query_id": query, "doc_id": doc, "rank": rank, "score": documents[doc]}
-        for query, documents in run.items()
-        for rank, doc in enumerate(ranked(documents)[:RUN_DEPTH], start=1)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=_RUN), folder / "run.parquet", compression="zstd")
+    names = ("task", "type", "main", "statistic", "revision", "official")
+    facts = {name: getattr(result, name) for name in names}
+    facts["parts"] = [{n: getattr(part, n) for n in ("name", "subset", "split", "mteb")} for part in result.parts]
+    (folder / "result.json").write_text(json.dumps(facts, indent=1, allow_nan=False), encoding="utf-8")
+    _write(folder, "run", (row for part in result.parts for row in _ranks(part)))
+    _write(folder, "qrels", (row[:4] for part in result.parts for row in _judgements(part)))
+    _write(folder, "judged", (row for part in result.parts if part.judged for row in _judgements(part)))
+    _write(folder, "queries", ((p.name, query, text) for p in result.parts for query, text in p.texts.items()))
+    _write(folder, "items", (row for part in result.parts for row in _items(part)))
+    units = [{"part": p.name, "unit_id": unit, **values} for p in result.parts for unit, values in p.units.items()]
+    if units:
+        metrics = list(dict.fromkeys(name for row in units for name in row if name not in ("part", "unit_id")))
+        schema = pa.schema([("part", pa.string()), ("unit_id", pa.string()), *((m, pa.float64()) for m in metrics)])
+        pq.write_table(pa.Table.from_pylist(units, schema=schema), folder / "units.parquet", compression="zstd")
 
 
 def read_result(folder: Path) -> TaskResult:
-    """Read a task_scores artifact, without its run."""
+    """Read a task_scores artifact. Raises `ArtifactError` if it cannot be read."""
     try:
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        rows = pq.read_table(folder / "per_query.parquet").to_pylist()
-        return TaskResult({row.pop("query_id"): row for row in rows}, scores["metrics"], scores["mteb"])
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        facts = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        parts = [_part(entry, folder) for entry in facts.pop("parts")]
+        return TaskResult(**facts, parts=parts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise ArtifactError(
-            f"{folder}: its scores cannot be read ({error!r}). Delete the folder to remake it."
+            f"{folder}: its result cannot be read ({error!r}). Delete the folder to remake it."
         ) from None
+
+
+def _part(entry: Mapping[str, Any], folder: Path) -> Part:
+    name = entry["name"]
+    run, qrels, judged = dict[str, dict[str, float]](), Qrels(), dict[str, dict[str, float]]()
+    for query, doc, relevance in _rows(folder, "qrels", name, ("query_id", "doc_id", "relevance")):
+        qrels.setdefault(query, {})[doc] = relevance
+    for file, found in (("run", run), ("judged", judged)):
+        for query, doc, score in _rows(folder, file, name, ("query_id", "doc_id", "score")):
+            found.setdefault(query, {})[doc] = score
+    items = list(_rows(folder, "items", name, ("item_id", "prediction", "target")))
+    ids, predictions, targets = zip(*items, strict=True) if items else ((), (), ())
+    return Part(
+        **entry,
+        run=run,
+        qrels=qrels,
+        judged=judged,
+        texts=dict(_rows(folder, "queries", name, ("query_id", "text"))),
+        units=_units(folder, name),
+        items=Items(ids, np.array(predictions), np.array(targets)) if items else None,
+    )
+
+
+def _units(folder: Path, part: str) -> PerQuery:
+    path = folder / "units.parquet"
+    rows = pq.read_table(path, filters=[("part", "=", part)]).to_pylist() if path.is_file() else []
+    named = {row.pop("unit_id"): row for row in rows}
+    return {unit: {k: v for k, v in row.items() if k != "part" and v is not None} for unit, row in named.items()}
+
+
+def _rows(folder: Path, name: str, part: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """These columns of a part's rows; few are in memory at a time."""
+    path = folder / f"{name}.parquet"
+    if path.is_file():
+        for batch in pq.ParquetFile(path).iter_batches(_AT_A_TIME, columns=["part", *columns]):
+            kept = batch.filter(pc.equal(batch["part"], part))
+            yield from zip(*(kept[column].to_pylist() for column in columns), strict=True)
+
+
+def _ranks(part: Part) -> Iterator[tuple[Any, ...]]:
+    for query, documents in part.run.items():
+        for rank, doc in enumerate(ranked(documents)[:RUN_DEPTH], start=1):
+            yield part.name, query, doc, rank, documents[doc]
+
+
+def _judgements(part: Part) -> Iterator[tuple[Any, ...]]:
+    for query, documents in part.qrels.items():
+        for doc, relevance in documents.items():
+            yield part.name, query, doc, relevance, part.judged.get(query, {}).get(doc)
+
+
+def _items(part: Part) -> Iterator[tuple[Any, ...]]:
+    if part.items is not None:
+        values = part.items.predictions.tolist(), part.items.targets.tolist()
+        yield from ((part.name, *row) for row in zip(part.items.ids, *values, strict=True))
+
+
+def _write(folder: Path, name: str, rows: Iterator[tuple[Any, ...]]) -> None:
+    some = list(islice(rows, _AT_A_TIME))
+    if not some:
+        return
+    schema = _SCHEMAS[name]
+    with pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd") as writer:
+        while some:
+            columns = zip(*some, strict=True)
+            arrays = [pa.array(column, type=f.type) for column, f in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            some = list(islice(rows, _AT_A_TIME))

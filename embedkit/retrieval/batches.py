@@ -72,7 +72,7 @@ def _forward(model: "SentenceTransformer", tokens: Tokens, identity: VectorIdent
     here = tokens.on(model.device, Layout.of(model))
     batches = list(token_batches(tokens.counts, budget))
     with computing(identity.precision, model.device):
-        parts = [_finished(model(here.batch(rows), task=identity.task), identity) for rows in batches]
+        parts = [_finished(model(here.batch(rows), task=identity.route), identity) for rows in batches]
     result = np.empty((len(tokens.counts), parts[0].shape[1]), dtype=np.float32)
     result[np.concatenate(batches)] = torch.cat(parts).cpu().numpy()
     return result
@@ -86,7 +86,7 @@ def _finished(features: dict[str, Any], identity: VectorIdentity) -> Tensor:
 
 def _encode_by_st(model: "SentenceTransformer", texts: Sequence[str], identity: VectorIdentity, budget: int) -> Floats:
     """The same by sentence-transformers' own methods, which tokenise every batch once more: for any kind of model."""
-    method = model.encode_query if identity.task == "query" else model.encode_document
+    method: Any = {"query": model.encode_query, "document": model.encode_document}.get(identity.task, model.encode)
     parts: dict[int, Floats] = {}
     with computing(identity.precision, model.device):
         for rows in token_batches(_token_counts(model, texts, identity), budget):
@@ -104,7 +104,7 @@ def _encode_by_st(model: "SentenceTransformer", texts: Sequence[str], identity: 
 
 def _token_counts(model: "SentenceTransformer", texts: Sequence[str], identity: VectorIdentity) -> NDArray[np.int64]:
     """How many tokens the model reads of each text, prompt included; a guess where its tokenizer does not tell."""
-    features: dict[str, Any] = model.preprocess(list(texts), prompt=identity.prompt, task=identity.task)
+    features: dict[str, Any] = model.preprocess(list(texts), prompt=identity.prompt, task=identity.route)
     mask = features.get("attention_mask")
     if mask is not None and tuple(mask.shape[:1]) == (len(texts),) and mask.ndim == 2:
         return np.asarray(mask.sum(dim=1).cpu(), dtype=np.int64)

@@ -2,11 +2,12 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,34 +35,60 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Floats = NDArray[np.float32]
+_RETRIEVAL: Final[tuple[Task, ...]] = ("query", "document")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts are encoded: what changes the vectors, and what changes only how long it takes."""
+
+    max_length: int | None
+    precision: Precision
+    backend: Backend
+    storage: Storage
+    batch_tokens: int | None
+    workers: int | None
 
 
 class StoredEncoder:
     """A model whose vectors are kept: each text is encoded once, whoever asks. Made by `open_encoder`."""
 
-    def __init__(self, folder: Path, context: Context, how: "Encoding") -> None:
+    def __init__(self, folder: Path, context: Context, how: Encoding) -> None:
         config = read_config(folder)
         self.similarity: Similarity = config.similarity
         self._folder, self._context, self._how = folder, context, how
-        self._identities = {
-            task: vector_identity(
-                folder,
-                task=task,
-                prompt=prompt,
-                max_length=how.max_length,
-                precision=how.precision,
-                backend=how.backend,
-                truncate_dim=config.truncate_dim,
-                normalize=config.similarity == "cosine",
-                storage=how.storage,
+        self._load = cache(partial(_loaded, folder, how))
+        common = vector_identity(
+            folder,
+            task="text",
+            prompt="",
+            max_length=how.max_length,
+            precision=how.precision,
+            backend=how.backend,
+            truncate_dim=config.truncate_dim,
+            normalize=config.similarity == "cosine",
+            storage=how.storage,
+        )
+        self._identities = {task: replace(common, task=task, prompt=text) for task, text in config.prompts.items()}
+
+    def prompted(self, prompts: Mapping[Task, str], *, normalize: bool | None = None) -> "StoredEncoder":
+        """The same model, loaded no more than once, with these prompts in place of its own. `normalize`: whether
+        vectors are scaled to unit length; None: as before."""
+        other = copy(self)
+        other._identities = {
+            task: replace(
+                identity,
+                prompt=prompts.get(task, identity.prompt),
+                normalize=identity.normalize if normalize is None else normalize,
             )
-            for task, prompt in config.prompts.items()
+            for task, identity in self._identities.items()
         }
+        return other
 
     @property
     def identity(self) -> str:
         """Names what this encoder's vectors depend on; equal encoders give equal vectors."""
-        return digest([identity.key for identity in self._identities.values()])
+        return digest([self._identities[task].key for task in _RETRIEVAL])
 
     def queries(self, texts: Sequence[str]) -> Floats:
         """(n, D) vectors of queries, of unit length if `similarity` is cosine; (0, 0) for no texts."""
@@ -91,7 +118,7 @@ class StoredEncoder:
                 yield texts
 
         how = self._how
-        found = encode(self._model, remembered(), identity, batch_tokens=how.batch_tokens, workers=how.workers)
+        found = encode(self._load(), remembered(), identity, batch_tokens=how.batch_tokens, workers=how.workers)
         for vectors in found:
             texts = encoded.popleft()
             if bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
@@ -101,24 +128,12 @@ class StoredEncoder:
                 )
             yield vectors
 
-    @cached_property
-    def _model(self) -> "SentenceTransformer":
-        model = load_model(self._folder, backend=self._how.backend, precision=self._how.precision)
-        if self._how.max_length is not None:
-            model.max_seq_length = self._how.max_length
-        return model
 
-
-@dataclass(frozen=True)
-class Encoding:
-    """How texts are encoded: what changes the vectors, and what changes only how long it takes."""
-
-    max_length: int | None
-    precision: Precision
-    backend: Backend
-    storage: Storage
-    batch_tokens: int | None
-    workers: int | None
+def _loaded(folder: Path, how: Encoding) -> "SentenceTransformer":
+    model = load_model(folder, backend=how.backend, precision=how.precision)
+    if how.max_length is not None:
+        model.max_seq_length = how.max_length
+    return model
 
 
 def open_encoder(

@@ -11,7 +11,7 @@ from embedkit.core.errors import ArtifactError, ModelError
 from embedkit.core.spec import digest
 from embedkit.core.store import MANIFEST, read_manifest, sha256
 
-Task = Literal["query", "document"]
+Task = Literal["query", "document", "text"]  # text: neither, as in clustering
 Similarity = Literal["cosine", "dot"]
 Backend = Literal["torch", "onnx", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -42,6 +42,11 @@ class VectorIdentity:
     truncate_dim: int | None
     normalize: bool
     storage: Storage = "float32"  # of the numbers on disk
+
+    @property
+    def route(self) -> str | None:
+        """The task as sentence-transformers names it."""
+        return None if self.task == "text" else self.task
 
     @property
     def key(self) -> str:
@@ -90,13 +95,15 @@ class ModelConfig:
     prompts: Mapping[Task, str]
     similarity: Similarity
     truncate_dim: int | None
+    named_prompts: Mapping[str, str]  # all of them, by the names they have in the folder
 
 
 def read_config(folder: Path) -> ModelConfig:
     """The part of a model's configuration that is not in its modules, as sentence-transformers understands it.
 
     Its `encode_query` and `encode_document` take the prompts named "query" and "document" and nothing else: names
-    like "passage" and the default prompt never apply, because a missing "document" counts as an empty one.
+    like "passage" and the default prompt never apply, because a missing "document" counts as an empty one. `encode`,
+    for texts that are neither, takes the default prompt.
     Raises `ModelError` if the configuration cannot be read or the model compares by neither cosine nor dot product.
     """
     raw = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
@@ -108,9 +115,10 @@ def read_config(folder: Path) -> ModelConfig:
     similarity: Any = raw.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):
         raise ModelError(f"{folder / CONFIG}: similarity {similarity!r}; only 'cosine' and 'dot' can be searched by")
-    prompts = raw.get("prompts") or {}
-    wanted: dict[Task, str] = {"query": prompts.get("query") or "", "document": prompts.get("document") or ""}
-    return ModelConfig(wanted, similarity, raw.get("truncate_dim"))
+    prompts = {str(name): text or "" for name, text in (raw.get("prompts") or {}).items()}
+    wanted: dict[Task, str] = {name: prompts.get(name, "") for name in ("query", "document")}
+    wanted["text"] = prompts.get(str(raw.get("default_prompt_name")), "")
+    return ModelConfig(wanted, similarity, raw.get("truncate_dim"), prompts)
 
 
 def read_json(path: Path) -> Any:

@@ -128,7 +128,7 @@ def can_tokenise(model: "SentenceTransformer") -> bool:
 
 def tokenise(model: "SentenceTransformer", texts: Sequence[str], identity: VectorIdentity) -> Tokens:
     """The tokens of `texts`, prompt included, for a model that `can_tokenise`."""
-    found = model.preprocess(list(texts), prompt=identity.prompt, task=identity.task, processing_kwargs=_UNPADDED)
+    found = model.preprocess(list(texts), prompt=identity.prompt, task=identity.route, processing_kwargs=_UNPADDED)
     if "cu_seq_lens_q" in found:  # flattened already
         return Tokens(
             {"input_ids": np.asarray(found["input_ids"][0], dtype=np.int32)},

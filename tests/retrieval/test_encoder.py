@@ -134,7 +134,7 @@ shards.EmbeddingStore.__init__ = lambda store, root: init(store, root, shard_row
 folder = Path(sys.argv[2])
 context = Context(work=folder, embeddings=folder / "embeddings", emit=lambda event, facts: written.append(event))
 encoder = open_encoder(Path(sys.argv[1]), context)
-encoder._model  # loading takes longer than encoding; both are to begin together
+encoder._load()  # loading takes longer than encoding; both are to begin together
 state.wait_for_everyone()
 vectors = encoder.documents(TEXTS)
 counts = [None, None]
