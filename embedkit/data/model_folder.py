@@ -1,22 +1,14 @@
-"""A sentence-transformers model folder, read and changed without loading the model."""
+"""A sentence-transformers model folder, changed without loading the model."""
 
 import json
-import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from embedkit.core.errors import ModelError
 from embedkit.core.spec import Spec
+from embedkit.retrieval.model_folder import module_config, positions, read_json, transformer_config
 
 MODULE_TYPES: Final = "sentence_transformers.models."  # where every version of the library finds its modules
-_SAFE: Final = (".safetensors", ".json", ".txt", ".model")  # weights, configs, vocabularies, SentencePiece
-_OTHER_BACKENDS: Final = ("onnx", "openvino")
-_TABLES: Final = re.compile(r"embed|(^|\.)(wte|wpe)\.|^shared\.")
-_CONFIGS: Final = "sentence_*_config.json"  # of the first module; the name once depended on the architecture
-_POSITIONS_AFTER_PADDING: Final = ("mpnet", "camembert", "longformer")  # like every kind of RoBERTa
 
 Pooling = Literal["mean", "cls", "lasttoken"]
 
@@ -28,16 +20,6 @@ class Prompts(Spec):
     document: str | None = None
 
 
-def safe_files(folder: Path) -> list[Path]:
-    """Files of a model folder that are data, not code: no pickles, no Python, no other backends' weights."""
-    return sorted(p for p in folder.rglob("*") if p.is_file() and _is_safe(p.relative_to(folder)))
-
-
-def _is_safe(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix in _SAFE and not hidden and path.parts[0] not in _OTHER_BACKENDS
-
-
 def add_pooling(out: Path, pooling: Pooling) -> None:
     """Write the modules Transformer, Pooling and Normalize around a plain transformers model."""
     kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
@@ -45,7 +27,7 @@ def add_pooling(out: Path, pooling: Pooling) -> None:
         {"idx": i, "name": str(i), "path": path, "type": f"{MODULE_TYPES}{kind}"}
         for i, (path, kind) in enumerate(kinds)
     ]
-    hidden = _transformer_config(out).get("hidden_size")
+    hidden = transformer_config(out).get("hidden_size")
     if not isinstance(hidden, int):
         raise ModelError(f"{out.name}/config.json: has no hidden_size; expected a transformers encoder or decoder")
     (out / "1_Pooling").mkdir()
@@ -55,9 +37,9 @@ def add_pooling(out: Path, pooling: Pooling) -> None:
 
 def set_max_length(model: Path, max_length: int) -> None:
     """Make `max_length` tokens the limit that the model remembers."""
-    if max_length > (positions := _positions(model) or max_length):
-        raise ModelError(f"max_length is {max_length}; the model has positions for {positions} tokens")
-    path = _module_config(model)
+    if max_length > (limit := positions(model) or max_length):
+        raise ModelError(f"max_length is {max_length}; the model has positions for {limit} tokens")
+    path = module_config(model)
     settings = read_json(path) if path.is_file() else {}
     settings["max_seq_length"] = max_length
     for name in ("processor_kwargs", "tokenizer_args"):  # these would win over it
@@ -71,104 +53,6 @@ def set_prompts(model: Path, prompts: Prompts) -> None:
     settings = read_json(path) if path.is_file() else {}
     given = {name: text for name, text in prompts.model_dump().items() if text is not None}
     write_json(path, {**settings, "prompts": {**(settings.get("prompts") or {}), **given}})
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a model folder says of itself."""
-
-    parameters: int
-    embedding_parameters: int  # in lookup tables, which cost no multiplications
-    dimensions: int
-    max_tokens: int
-    prompts: Mapping[str, str]
-
-
-def describe(model: Path) -> Card:
-    """Read a sentence-transformers folder's figures without loading it."""
-    parameters = tables = 0
-    for name, shape in _tensors(model):
-        parameters += math.prod(shape)
-        tables += math.prod(shape) if len(shape) == 2 and _TABLES.search(name) else 0
-    settings = model / "config_sentence_transformers.json"
-    prompts = read_json(settings).get("prompts") or {} if settings.is_file() else {}
-    return Card(parameters, tables, _dimensions(model), _max_tokens(model), prompts)
-
-
-def _tensors(model: Path) -> Iterator[tuple[str, list[int]]]:
-    """Name and shape of every tensor; the files' headers are read, not their data."""
-    from safetensors import SafetensorError, safe_open
-
-    for path in sorted(p for p in model.rglob("*.safetensors") if _is_safe(p.relative_to(model))):
-        try:
-            with safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118 - not a mapping
-                    yield name, file.get_slice(name).get_shape()
-        except SafetensorError as error:
-            raise ModelError(f"{path}: not a whole safetensors file ({error})") from None
-
-
-def _dimensions(model: Path) -> int:
-    """Of the last module that says."""
-    size = int(_transformer_config(model).get("hidden_size") or 0)
-    for module in _modules(model)[1:]:
-        path = model / str(module.get("path", "")) / "config.json"
-        if not path.is_file():
-            continue
-        config = read_json(path)
-        if width := config.get("embedding_dimension") or config.get("word_embedding_dimension"):
-            modes = config.get("pooling_mode") or [k for k, v in config.items() if k.startswith("pooling_mode_") and v]
-            size = int(width) * (len(modes) if isinstance(modes, list) and modes else 1)
-        size = int(config.get("out_features") or size)
-    return size
-
-
-def _max_tokens(model: Path) -> int:
-    """The limit sentence-transformers will use: its own setting, else the tokenizer's, within the positions."""
-    path, tokenizer = _module_config(model), _first_module(model) / "tokenizer_config.json"
-    own = read_json(path).get("max_seq_length") if path.is_file() else None
-    limit = own or (read_json(tokenizer).get("model_max_length") if tokenizer.is_file() else None)
-    limits = [limit, _positions(model)]
-    known = [int(n) for n in limits if isinstance(n, int | float) and 0 < n < 10**9]
-    return min(known, default=0)
-
-
-def _positions(model: Path) -> int:
-    """The longest input there are position embeddings for; 0 if the config does not say."""
-    config = _transformer_config(model)
-    kind, positions = str(config.get("model_type")), config.get("max_position_embeddings")
-    if not isinstance(positions, int):
-        return 0
-    return positions - 2 if "roberta" in kind or kind in _POSITIONS_AFTER_PADDING else positions
-
-
-def _module_config(model: Path) -> Path:
-    folder = _first_module(model)
-    return next(iter(sorted(folder.glob(_CONFIGS))), folder / "sentence_bert_config.json")
-
-
-def _transformer_config(model: Path) -> dict[str, Any]:
-    path = _first_module(model) / "config.json"
-    return dict(read_json(path)) if path.is_file() else {}
-
-
-def _first_module(model: Path) -> Path:
-    modules = _modules(model)
-    return model / str(modules[0].get("path", "")) if modules else model
-
-
-def _modules(model: Path) -> list[dict[str, Any]]:
-    """Entries of modules.json; none for a plain transformers folder."""
-    path = model / "modules.json"
-    return list(read_json(path)) if path.is_file() else []
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file of a model folder."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error})") from None
 
 
 def write_json(path: Path, value: object) -> None:

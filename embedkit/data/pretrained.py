@@ -12,7 +12,8 @@ from embedkit.core.errors import ModelError
 from embedkit.core.spec import LocalPath, Spec
 from embedkit.core.store import sha256
 from embedkit.data.commit import Commit
-from embedkit.data.model_folder import MODULE_TYPES, Pooling, add_pooling, read_json, safe_files
+from embedkit.data.model_folder import MODULE_TYPES, Pooling, add_pooling
+from embedkit.retrieval.model_folder import read_json, safe_files
 
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 

@@ -27,11 +27,12 @@ from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.core.text import normalised
 from embedkit.data.cleaning import Cleaned, HoldOut, Removed, clean
-from embedkit.data.model_folder import Pooling, Prompts, describe, set_max_length, set_prompts
+from embedkit.data.model_folder import Pooling, Prompts, set_max_length, set_prompts
 from embedkit.data.pretrained import AnyModelSource, InHub, copy_model
 from embedkit.data.sources import AnySource
 from embedkit.data.summary import data_stats
 from embedkit.data.weak import AnyWeakPairs, WeakPair, collect
+from embedkit.retrieval.model_folder import describe
 
 
 class Pretrained(Stage):
