@@ -22,11 +22,12 @@ _SETTLED = 2.0  # seconds: a file younger than this may change again within its 
 
 
 def pin(stages: Mapping[str, Stage], store: Store) -> Pins:
-    """Digest every external file and folder the stages name, and ask every stage for its facts."""
+    """Digest every external file and folder the stages name, and ask every stage and part of one for its facts."""
     memory = _Memory(store.root / "files.json")
     paths = {path for stage in stages.values() for _, path, _ in marked(stage, External) if path is not None}
     digests = {path: memory.digest(path) for path in sorted(paths)}
     facts = {name: stage.facts() for name, stage in stages.items()}
+    facts |= {f"{name}/{part}": one.facts() for name, stage in stages.items() for part, one in stage.parts().items()}
     memory.save()
     return Pins(digests, {name: found for name, found in facts.items() if found})
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from embedkit.core.errors import EmbedkitError, RecipeError
+from embedkit.core.errors import EmbedkitError, RecipeError, StageError
 from embedkit.core.progress import Emit, Progress, ignore, silent
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
@@ -33,6 +33,16 @@ class Result:
     seconds: float
 
 
+class PartsFailed(StageError):
+    """Some parts of a stage failed; the others were made. `artifacts` has what is there, by name of its step."""
+
+    def __init__(
+        self, errors: Sequence[EmbedkitError], steps: Sequence[Step], artifacts: Mapping[str, Artifact]
+    ) -> None:
+        super().__init__(*(problem for error in errors for problem in error.problems))
+        self.errors, self.steps, self.artifacts = errors, steps, artifacts
+
+
 def run(
     recipe: Recipe | Path | str,
     *,
@@ -46,7 +56,8 @@ def run(
     """Run a recipe: make what the store lacks, then fill the run folder `out` (default `runs/<recipe name>`).
 
     `settings` are `stage.field=value` as for `--set`; they need a recipe file, not a `Recipe`. Interrupted at any
-    moment, the same call goes on where it stopped. Raises `EmbedkitError` for what the user can mend.
+    moment, the same call goes on where it stopped. Raises `EmbedkitError` for what the user can mend; where a part of
+    a stage fails, like one of many tasks, the other parts are made before that is told.
     """
     start = time.perf_counter()
     if isinstance(recipe, Recipe) and settings:
@@ -60,22 +71,42 @@ def run(
     steps = needed_for(whole, until) if until is not None else whole
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     open_run_folder(folder, whole, place)
-    artifacts: dict[str, Artifact] = {}
-    made: list[str] = []
     emit("run_started", {"recipe": recipe.name, "stages": len(steps), "store": str(store), "out": str(folder)})
-    for step in steps:
-        found = place.find(step.key)
-        if found is None:
-            found = _make(step, pins, place, progress, emit)
-            made.append(step.name)
-        else:
-            emit("stage_kept", {"stage": step.name, "key": step.key, "part_of": step.part_of})
-        artifacts[step.name] = found
+    artifacts, made = _make_all(steps, pins, place, progress, emit)
     seconds = time.perf_counter() - start
     shown = {step.name: found for step in whole if (found := artifacts.get(step.name) or place.find(step.key))}
     write_outputs(recipe, [s for s in whole if s.name in shown], shown, made, place, folder, seconds=seconds)
     emit("run_finished", {"made": len(made), "kept": len(steps) - len(made), "seconds": seconds, "out": str(folder)})
     return Result(steps, artifacts, made, folder, seconds)
+
+
+def _make_all(
+    steps: Sequence[Step], pins: Pins, place: Store, progress: Progress, emit: Emit
+) -> tuple[dict[str, Artifact], list[str]]:
+    """Every step's artifact, and the names of those that were made now."""
+    artifacts: dict[str, Artifact] = {}
+    made: list[str] = []
+    failed: list[EmbedkitError] = []
+    for before, step in zip([None, *steps], steps, strict=False):
+        if failed and before is not None and step.part_of != before.part_of:
+            break  # what needs these parts
+        found = place.find(step.key)
+        if found is None:
+            try:
+                found = _make(step, pins, place, progress, emit)
+            except EmbedkitError as error:
+                if step.part_of is None:
+                    raise
+                failed.append(error)
+                emit("stage_failed", {"stage": step.name, "key": step.key, "problems": error.problems})
+                continue
+            made.append(step.name)
+        else:
+            emit("stage_kept", {"stage": step.name, "key": step.key, "part_of": step.part_of})
+        artifacts[step.name] = found
+    if failed:
+        raise PartsFailed(failed, steps, artifacts)
+    return artifacts, made
 
 
 def _make(step: Step, pins: Pins, store: Store, progress: Progress, emit: Emit) -> Artifact:

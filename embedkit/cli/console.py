@@ -14,7 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from embedkit.core.errors import EmbedkitError
 from embedkit.core.progress import Advance
 
-_SHOWN = ("run_started", "stage_kept", "stage_started", "stage_finished", "waiting", "run_finished")
+_SHOWN = (
+    "run_started",
+    "stage_kept",
+    "stage_started",
+    "stage_finished",
+    "stage_failed",
+    "waiting",
+    "run_finished",
+)
 
 
 class Console:
@@ -84,6 +92,8 @@ def _lines(event: str, facts: Mapping[str, Any]) -> list[str]:
         took = f"  done  {stage}  {facts.get('seconds') or 0:.1f} s, peak {memory:,.0f} MB"
         summary = [f"        {text}" for text in facts.get("summary") or ()]
         return [took, *summary, *(f"        warning: {text}" for text in facts.get("warnings") or ())]
+    if event == "stage_failed":
+        return [f"  fail  {stage}", *(f"        {text}" for text in facts["problems"])]
     if event == "waiting":
         return [f"  wait  {stage}: {facts['why']}"]
     return [f"{facts['made']} stages ran, {facts['kept']} were kept, {facts['seconds']:.1f} s"]

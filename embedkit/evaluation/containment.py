@@ -11,7 +11,8 @@ import torch
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Undo the seeding of global generators, which mteb does on import and in every task; hide bars and log messages.
+    """Undo the seeding of global generators, which mteb does on import and in every task; hide bars, log messages and
+    warnings.
 
     Import mteb inside.
     """

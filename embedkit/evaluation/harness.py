@@ -1,33 +1,34 @@
-"""mteb's own retrieval task on a dataset of ours, with vectors from the embedding store.
+"""Runs mteb's own tasks on our models, and takes apart what they give.
 
-The only file that imports mteb; import it, and call it, within `contained`.
+Imports mteb; import it, and call it, within `contained`.
 """
 
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import datasets
 import mteb
-import numpy as np
-from mteb.abstasks import AbsTaskRetrieval
+import pyarrow as pa
+from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
-from mteb.models import ModelMeta
-from mteb.types import PromptType
-from numpy.typing import NDArray
-from sentence_transformers.util import cos_sim, dot_score
-from torch import Tensor
 
-from embedkit.core.errors import StageError
-from embedkit.core.records import Dataset
-from embedkit.measures.ranking import Run
-from embedkit.retrieval.encoder import StoredEncoder
+from embedkit.core.columns import Strings
+from embedkit.core.errors import EmbedkitError, StageError
+from embedkit.core.records import Dataset, Qrels
+from embedkit.core.scores import Items, Statistic
+from embedkit.evaluation.model import Search, StoredModel
+from embedkit.evaluation.results import Part, TaskResult
+from embedkit.evaluation.units import items_of, units_of
+from embedkit.measures.ranking import FAMILIES, mean_scores, per_query
 
 TASK_NAME: Final = "LocalRetrieval"
 TOLERANCE: Final = 1e-4  # mteb rounds to five digits
+_CHECKED: Final = ("ndcg@10", "map@100", "recall@100", "mrr@10", "precision@10")
+_VOLATILE: Final = ("evaluation_time", "evaluation_phases", "kg_co2_emissions", "date")
 
 
 class DatasetTask(AbsTaskRetrieval):
@@ -62,53 +63,53 @@ class DatasetTask(AbsTaskRetrieval):
         """Nothing to do: the data came with the constructor."""
 
 
-class StoreEncoder:
-    """An mteb encoder whose vectors come from the embedding store, named by what the vectors depend on.
+def evaluate(model: StoredModel, task: AbsTask, work: Path) -> TaskResult:
+    """What the model reaches on the task: mteb's scores, and query by query, or item by item, what they are made of.
 
-    mteb names a local model after the base model in its card, so that a result cache gives one fine-tuned model the
-    scores of another; here name and revision are the identity of weights, modules and tokenizer. All documents are
-    asked for at once, as mining does, so that both share their shards.
+    `work` is for mteb to write predictions into. Raises `StageError` if mteb fails, or if the metrics of a run of ours
+    are not those that mteb found.
     """
-
-    def __init__(self, encoder: StoredEncoder, documents: Sequence[str]) -> None:
-        self._encoder = encoder
-        self._rows = {text: row for row, text in enumerate(documents)}
-        self._documents = encoder.documents(documents)
-        self._similarity = cos_sim if encoder.similarity == "cosine" else dot_score
-        identity = encoder.identity
-        self.mteb_model_meta = ModelMeta.create_empty({"name": f"embedkit/{identity[:16]}", "revision": identity})
-
-    def encode(self, inputs: Any, *, prompt_type: PromptType | None = None, **kwargs: Any) -> NDArray[np.float32]:
-        """Vectors of a data loader's texts, (n, D); kwargs are mteb's description of the task and its batch size."""
-        texts = [text for batch in inputs for text in batch["text"]]
-        if prompt_type == PromptType.query:
-            return self._encoder.queries(texts)
-        rows = [self._rows[text] for text in texts]  # a KeyError: mteb joins title and text in another way than we do
-        return self._documents[rows]
-
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Scores of every row of the one with every row of the other, by the model's own similarity."""
-        return self._similarity(embeddings1, embeddings2)
-
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Not used by retrieval."""
-        raise NotImplementedError("retrieval tasks compare all pairs")
-
-
-def evaluate(encoder: StoreEncoder, task: DatasetTask, folder: Path) -> tuple[dict[str, float | None], Run]:
-    """mteb's scores, and the run they were computed from. `folder` is mteb's to write predictions into."""
-    shutil.rmtree(folder, ignore_errors=True)  # mteb would add to what an interrupted run left
-    split = task.metadata.eval_splits[0]
-    result = mteb.evaluate(
-        encoder, task, cache=None, co2_tracker=False, prediction_folder=folder, show_progress_bar=False
+    predictions = work / "predictions"
+    shutil.rmtree(predictions, ignore_errors=True)  # mteb would add to what an interrupted run left
+    retrieves = isinstance(task, AbsTaskRetrieval)
+    try:
+        task.load_data()
+        found = mteb.evaluate(
+            model,
+            task,
+            cache=None,
+            co2_tracker=False,
+            prediction_folder=None if retrieves else predictions,
+            show_progress_bar=False,
+        ).task_results[0]
+    except (EmbedkitError, MemoryError):
+        raise
+    except Exception as error:  # tasks fail in as many ways as their authors wrote them
+        raise _failed(task, error) from error
+    said = _predictions(predictions / task.prediction_file_name)
+    parts = [
+        _part(model, task, name, scores, split, said)
+        for split, name, scores in _named({split: list(rows) for split, rows in found.scores.items()})
+    ]
+    if retrieves:
+        for part in parts:
+            check_agreement(mean_scores(per_query(part.run, part.qrels, _CHECKED)), part.mteb)
+    main = our_name(task.metadata.main_score)
+    return TaskResult(
+        task.metadata.name,
+        task.metadata.type,
+        main,
+        _statistic(main, parts),
+        task.metadata.revision,
+        {name: value for name, value in found.to_dict().items() if name not in _VOLATILE},
+        parts,
     )
-    scores = {
-        name: None if math.isnan(value) else float(value)
-        for name, value in result.task_results[0].scores[split][0].items()
-        if isinstance(value, int | float)
-    }
-    predictions = json.loads((folder / f"{TASK_NAME}_predictions.json").read_text(encoding="utf-8"))
-    return scores, predictions["default"][split]
+
+
+def our_name(metric: str) -> str:
+    """`ndcg_at_10` as `ndcg@10`; other names as they are."""
+    family, _, cutoff = metric.rpartition("_at_")
+    return f"{family}@{cutoff}" if family in FAMILIES and cutoff.isdecimal() else metric
 
 
 def check_agreement(metrics: Mapping[str, float], scores: Mapping[str, float | None]) -> None:
@@ -122,5 +123,73 @@ def check_agreement(metrics: Mapping[str, float], scores: Mapping[str, float | N
             )
 
 
+def _part(
+    model: StoredModel, task: AbsTask, name: str, scores: Mapping[str, Any], split: str, said: Mapping[str, Any]
+) -> Part:
+    subset = str(scores["hf_subset"])
+    plain = {
+        metric: None if math.isnan(value) else float(value)
+        for metric, value in sorted(scores.items())
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    search = model.searches.get((subset, split))
+    if search is not None:
+        return Part(name, subset, split, plain, **_retrieved(search, _data(task, subset, split)["relevant_docs"]))
+    metric, answers = task.metadata.main_score, said.get(subset, {}).get(split)
+    items = items_of(task, metric, _data(task, subset, split), answers)
+    if items is not None:
+        return Part(name, subset, split, plain, items=Items(*items))
+    return Part(name, subset, split, plain, units=units_of(task, scores, _data(task, subset, split), answers))
+
+
+def _retrieved(search: Search, relevant: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    qrels: Qrels = {query: {doc: int(grade) for doc, grade in docs.items()} for query, docs in relevant.items()}
+    judged: dict[str, dict[str, float]] = {}
+    pairs, _, scores = search.pairs(qrels)
+    for (query, doc), score in zip(pairs, scores.tolist(), strict=True):
+        judged.setdefault(query, {})[doc] = score
+    texts = dict(zip(search.query_ids, search.query_texts, strict=True))
+    return {"run": search.run, "qrels": qrels, "judged": judged, "texts": texts}
+
+
+def _data(task: AbsTask, subset: str, split: str) -> Any:
+    whole: Any = task.dataset
+    return whole[subset][split] if subset in whole else whole[split]
+
+
+def _named(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Every part's split, name and scores; a name tells only what differs between the parts."""
+    subsets = {str(row["hf_subset"]) for rows in scores.values() for row in rows}
+    for split, rows in scores.items():
+        for row in rows:
+            words = ([str(row["hf_subset"])] if len(subsets) > 1 else []) + ([split] if len(scores) > 1 else [])
+            yield split, "/".join(words), row
+
+
+def _statistic(main: str, parts: Sequence[Part]) -> Statistic:
+    """What the main metric is of what the parts hold."""
+    if all(part.items is not None for part in parts):
+        ends: dict[str, Statistic] = {"spearman": "spearman", "pearson": "pearson", "ap": "average_precision"}
+        return next((statistic for end, statistic in ends.items() if main.endswith(end)), "other")
+    known = all(part.run or any(main in values for values in part.units.values()) for part in parts)
+    ranks = "@" in main or any(part.units for part in parts)
+    return "mean" if known and ranks else "other"
+
+
+def _predictions(path: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _failed(task: AbsTask, error: Exception) -> StageError:
+    said = " ".join(str(error).split())[:300]
+    return StageError(f"mteb's task {task.metadata.name} failed: {type(error).__name__}: {said}")
+
+
 def _table(**columns: Sequence[str]) -> datasets.Dataset:
-    return datasets.Dataset.from_dict({name: list(values) for name, values in columns.items()})
+    """A data set of these columns; those that are mapped stay where they are."""
+    arrays = {
+        name: values.column if isinstance(values, Strings) else pa.array(list(values), type=pa.string())
+        for name, values in columns.items()
+    }
+    return datasets.Dataset(pa.table(arrays))

@@ -1,0 +1,90 @@
+"""From results on tasks to scores: metrics of every query, their means, and what is not a mean of anything."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from embedkit.core.scores import (
+    Items,
+    ModelScores,
+    PerQuery,
+    TaskScores,
+    write_items,
+    write_per_query,
+    write_scores,
+    write_texts,
+)
+from embedkit.evaluation.results import Part, TaskResult
+from embedkit.measures.ranking import FAMILIES, mean_scores, per_query
+
+
+class Gathered:
+    """The scores of models on tasks, in the order in which they are added."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, dict[str, TaskScores]] = {}
+        self._values: dict[tuple[str, str], PerQuery] = {}
+        self._items: dict[tuple[str, str], Items] = {}
+        self._texts: dict[str, dict[str, str]] = {}
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks, a task of several subsets or splits as several."""
+        return list(dict.fromkeys(task for scores in self._models.values() for task in scores))
+
+    def add(self, model: str, task: str, result: TaskResult, metrics: Sequence[str], *, official: bool) -> None:
+        """A model's result on a task. Of tasks that rank, these metrics are computed, and the official one, which
+        comes first if `official`; by the first one models are compared."""
+        for part in result.parts:
+            name = f"{task}:{part.name}" if part.name else task
+            group = task if part.name else ""
+            self._models.setdefault(model, {})[name] = self._scores(model, name, group, result, part, metrics, official)
+            if part.texts:
+                self._texts[name] = dict(part.texts)
+
+    def _scores(
+        self,
+        model: str,
+        name: str,
+        group: str,
+        result: TaskResult,
+        part: Part,
+        metrics: Sequence[str],
+        official: bool,
+    ) -> TaskScores:
+        about = {"group": group, "type": result.type, "revision": result.revision}
+        value = part.mteb.get("main_score")
+        own = {} if value is None else {result.main: value}
+        if part.run:
+            ranking = result.main if result.main.partition("@")[0] in FAMILIES else ""
+            wanted = list(dict.fromkeys([ranking, *metrics] if official and ranking else metrics))
+            found = per_query(part.run, part.qrels, wanted)
+            values: PerQuery = {query: found[query] for query in part.qrels}
+            means = mean_scores(found)
+            self._values[model, name] = values
+            means = {metric: means[metric] for metric in wanted}
+            other = own if official and not ranking else {}  # a task that ranks, with a score of its own
+            statistic = "other" if other else "mean"
+            return TaskScores({**other, **means}, len(values), statistic=statistic, **about)  # type: ignore[arg-type]
+        if part.items is not None:
+            self._items[model, name] = part.items
+            return TaskScores(own, len(part.items.ids), statistic=result.statistic, **about)
+        if part.units:
+            self._values[model, name] = part.units
+        return TaskScores(own, len(part.units), statistic=result.statistic, **about)
+
+    def line(self, task: str) -> str:
+        """What models reached on a task, in a line."""
+        scores = [found[task] for found in self._models.values() if task in found]
+        metric = scores[0].main_metric
+        values = [one.metrics[metric] for one in scores]
+        return (
+            f"{task}: {metric} {min(values):.4f} to {max(values):.4f}, {len(values)} models, "
+            f"{scores[0].queries} {'items' if scores[0].statistic not in ('mean', 'other') else 'queries'}"
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write a scores artifact."""
+        write_scores(folder, [ModelScores(key, tasks) for key, tasks in self._models.items()])
+        write_per_query(folder, self._values)
+        write_items(folder, self._items)
+        write_texts(folder, self._texts)
