@@ -9,18 +9,26 @@ from numpy.typing import NDArray
 
 from embedkit.core.text import WITHOUT_SPACES, normalised
 
-_WORDS: Final = 3  # in a shingle
+WORDS: Final = 3  # in a shingle
 _WORD: Final = re.compile(rf"[{WITHOUT_SPACES}]|[^\W{WITHOUT_SPACES}]+|[^\w\s.,;:!?'\"“”‘’()]")
 
 
-def shingles(text: str) -> NDArray[np.uint64]:
-    """64-bit hashes of the text's runs of three words, sorted, each once.
+def words(normal: str) -> list[str]:
+    """The words in order of a text that is `normalised`.
 
     Symbols are words ("c++" and "c#" differ), sentence punctuation is nothing, and scripts without spaces count every
-    character as a word. A text of one or two words is one shingle; a text of none has none.
+    character as a word.
     """
-    words = _WORD.findall(normalised(text))
-    runs = {" ".join(words[i : i + _WORDS]) for i in range(max(1, len(words) - _WORDS + 1))} if words else set()
+    return _WORD.findall(normal)
+
+
+def shingles(text: str) -> NDArray[np.uint64]:
+    """64-bit hashes of the text's runs of three `words`, sorted, each once.
+
+    A text of one or two words is one shingle; a text of none has none.
+    """
+    found = words(normalised(text))
+    runs = {" ".join(found[i : i + WORDS]) for i in range(max(1, len(found) - WORDS + 1))} if found else set()
     hashes = b"".join(blake2b(run.encode(), digest_size=8).digest() for run in runs)
     return np.unique(np.frombuffer(hashes, dtype="<u8").astype(np.uint64))
 

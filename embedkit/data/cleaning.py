@@ -14,7 +14,7 @@ from embedkit.core.progress import Progress, silent
 from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels
 from embedkit.core.spec import Spec
 from embedkit.core.text import normalised
-from embedkit.data.duplicates import NearDuplicates, crowded
+from embedkit.measures.duplicates import NearDuplicates, crowded
 
 _PROTECTED: Final = {"dev": ("test",), "train": ("test", "dev")}  # a split gives way to those
 

@@ -6,7 +6,7 @@ from embedkit.core.errors import DataError
 from embedkit.core.records import Corpus, Dataset, Queries
 from embedkit.core.text import normalised
 from embedkit.data.cleaning import HoldOut, clean
-from embedkit.data.duplicates import NearDuplicates
+from embedkit.measures.duplicates import NearDuplicates
 from tests.oracles import jaccard_by_hand
 
 LONG = " ".join(f"word{i}" for i in range(40))

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from embedkit.core.columns import Strings, places
 from embedkit.core.progress import Progress, silent
+from embedkit.core.runs import Sets
 from embedkit.core.shingles import shingles
 from embedkit.core.text import normalised
+from embedkit.measures.sets import SetIndex, nearly_equal
 from embedkit.mining.audit.tables import document_ids, pair_blocks, texts
 
 NEAR: Final = 0.9
@@ -43,38 +45,24 @@ class Twin:
 
 class Texts:
     """Finds the text that is the same as a given one (`normalised` says so), or whose set of three-word shingles has
-    a Jaccard similarity of at least `near` with its.
-
-    Every pair that shares a shingle is counted, by an inverted index, so nothing is missed and nothing is guessed.
+    a Jaccard similarity of at least `near` with its. By an inverted index: nothing is missed, nothing is guessed.
     """
 
     def __init__(self, ids: Sequence[str], texts: Sequence[str], *, near: float = NEAR) -> None:
         self.ids, self.near, self._same = ids, near, dict[str, int]()
         for row, text in enumerate(texts):
             self._same.setdefault(normalised(text), row)
-        sets = [shingles(text) for text in texts]
-        self._sizes = np.array([len(one) for one in sets], dtype=np.int64)
-        flat, rows = np.concatenate([*sets, np.empty(0, np.uint64)]), np.repeat(np.arange(len(sets)), self._sizes)
-        order = np.argsort(flat, kind="stable")
-        self._shingles, self._rows = flat[order], rows[order]
+        self._index = SetIndex(Sets.of([shingles(text) for text in texts]))
 
     def find(self, text: str) -> Twin | None:
         """The same text, else the most similar one that is near enough, the first of equals."""
         if (same := self._same.get(normalised(text))) is not None:
             return Twin(self.ids[same], 1.0, same=True)
-        own = shingles(text)
-        starts = np.searchsorted(self._shingles, own, "left")
-        counts = np.searchsorted(self._shingles, own, "right") - starts
-        if np.count_nonzero(counts) < self.near * len(own) or not len(own):
-            return None  # |A ∩ B| ≥ near · |A ∪ B| ≥ near · |A|
-        ends = np.cumsum(counts)
-        postings = np.arange(ends[-1]) - np.repeat(ends - counts - starts, counts)
-        rows, shared = np.unique(self._rows[postings], return_counts=True)
-        similarity = shared / (len(own) + self._sizes[rows] - shared)
-        best = int(similarity.argmax())
-        return (
-            Twin(self.ids[int(rows[best])], float(similarity[best])) if similarity[best] >= self.near - 1e-9 else None
-        )
+        near = nearly_equal(self._index, Sets.of([shingles(text)]), self.near)
+        if not len(near.rows):
+            return None
+        best = int(near.values.argmax())
+        return Twin(self.ids[int(near.rows[best])], float(near.values[best]))
 
 
 def overlap(

@@ -58,7 +58,10 @@ class NearDuplicates:
 
     def sketch(self, text: str) -> Sketch:
         """The sketch of a text, to be matched, added, or both."""
-        found = shingles(text)
+        return self.sketch_of(shingles(text))
+
+    def sketch_of(self, found: NDArray[np.uint64]) -> Sketch:
+        """The same from its shingles."""
         if found.size * (1 - self.threshold) < self.threshold - 1e-9:
             return Sketch(found, None)
         minhash = self._empty.copy()

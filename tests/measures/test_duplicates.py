@@ -2,12 +2,12 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedkit.core.shingles import jaccard, shingles
 from embedkit.core.text import normalised
-from embedkit.data.duplicates import NearDuplicates, bands, crowded
+from embedkit.measures.duplicates import NearDuplicates, bands, crowded
 from tests.oracles import jaccard_by_hand
 
 WORDS = st.lists(st.sampled_from("a b c d e f g h i j k l m n o p".split()), min_size=0, max_size=30)
@@ -60,6 +60,7 @@ def near_pairs(texts, threshold):
     return found
 
 
+@settings(deadline=None)  # the first one imports datasketch
 @given(st.lists(WORDS, max_size=12), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
 def test_only_texts_at_or_above_the_threshold_are_near(texts, threshold):
     found = near_pairs([" ".join(t) for t in texts], threshold)
