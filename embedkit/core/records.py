@@ -214,6 +214,12 @@ def read_dataset(folder: Path) -> Dataset:
     return Dataset(read_corpus(folder), read_queries(folder), {k: v for k, v in qrels.items() if v})
 
 
+def open_dataset(folder: Path, work: Path) -> Dataset:
+    """The same, its texts memory-mapped from copies in `work`: for corpora larger than memory."""
+    qrels = {split: read_qrels(folder, split) for split in SPLITS}
+    return Dataset(open_corpus(folder, work), open_queries(folder, work), {k: v for k, v in qrels.items() if v})
+
+
 def pairs_of(qrels: Qrels) -> list[Pair]:
     """One row a query: its relevant documents, the most relevant first."""
     rows = []

@@ -101,7 +101,7 @@ def evaluate(model: StoredModel, task: AbsTask, work: Path) -> TaskResult:
         main,
         _statistic(main, parts),
         task.metadata.revision,
-        {name: value for name, value in found.to_dict().items() if name not in _VOLATILE},
+        {name: _plain(value) for name, value in found.to_dict().items() if name not in _VOLATILE},
         parts,
     )
 
@@ -179,6 +179,15 @@ def _statistic(main: str, parts: Sequence[Part]) -> Statistic:
 def _predictions(path: Path) -> Mapping[str, Any]:
     found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, null where a score is undefined."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _failed(task: AbsTask, error: Exception) -> StageError:

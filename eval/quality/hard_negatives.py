@@ -29,7 +29,7 @@ from embedkit.data.pretrained import InPackage
 from embedkit.data.sources import BeirFolder
 from embedkit.data.stage import Data, Pretrained
 from embedkit.evaluation.stage import Evaluate
-from embedkit.evaluation.task import LocalTask
+from embedkit.evaluation.tasks import LocalTask
 from embedkit.losses import InfoNCE
 from embedkit.measures.significance import paired_bootstrap
 from embedkit.mining.filters import PercentOfPositive

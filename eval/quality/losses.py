@@ -27,7 +27,7 @@ from embedkit.core.stage import Stage
 from embedkit.core.store import Store
 from embedkit.estimate import forecast
 from embedkit.evaluation.stage import Evaluate
-from embedkit.evaluation.task import LocalTask
+from embedkit.evaluation.tasks import LocalTask
 from embedkit.measures.significance import paired_bootstrap
 from embedkit.pins import pin
 from embedkit.plan import needed_for, plan

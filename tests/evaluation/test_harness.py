@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -13,11 +14,14 @@ from embedkit.core.records import Corpus, Dataset, Queries, read_dataset
 from embedkit.evaluation.containment import contained
 from embedkit.measures.ranking import mean_scores, per_query
 from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.identity import read_config
 
 with contained():
     import mteb
+    from mteb._create_dataloaders import _corpus_to_dict
 
-    from embedkit.evaluation.harness import DatasetTask, StoreEncoder, check_agreement, evaluate
+    from embedkit.evaluation.harness import DatasetTask, check_agreement, evaluate, our_name
+    from embedkit.evaluation.model import StoredModel, column, document_texts
 
 
 @pytest.fixture
@@ -31,8 +35,14 @@ def _contained():
         yield
 
 
-def encoder_of(model, dataset, context):
-    return StoreEncoder(open_encoder(model, context), dataset.corpus.full_texts())
+def model_of(model, context, prompts=None):
+    return StoredModel(open_encoder(model, context), read_config(model).named_prompts, prompts or {})
+
+
+def result_of(model, task, context, prompts=None):
+    """Our result on a task of one part: mteb's scores, and the part."""
+    (part,) = evaluate(model_of(model, context, prompts), task, context.work).parts
+    return part.mteb, part
 
 
 def mteb_alone(model, task, cache=None):
@@ -41,32 +51,77 @@ def mteb_alone(model, task, cache=None):
     return result.task_results[0].get_score()
 
 
-def test_scores_are_those_of_mteb_with_a_plainly_loaded_model(tiny_model, dataset, tmp_path, context):
+def with_prompts(model, folder, prompts, **config):
+    """A copy of the model with prompts."""
+    copied = shutil.copytree(model, folder)
+    path = copied / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prompts": prompts, **config}))
+    return copied
+
+
+def test_scores_are_those_of_mteb_with_a_plainly_loaded_model(tiny_model, dataset, context):
     task = DatasetTask(dataset, "test", "r")
-    scores, run = evaluate(encoder_of(tiny_model, dataset, context), task, tmp_path / "predictions")
+    scores, part = result_of(tiny_model, task, context)
     assert scores["main_score"] == scores["ndcg_at_10"] == mteb_alone(tiny_model, task)
     assert 0.05 < scores["main_score"] < 1
-    assert run.keys() == dataset.qrels["test"].keys()
-    assert all(len(documents) == len(dataset.corpus) for documents in run.values())
+    assert part.run.keys() == dataset.qrels["test"].keys() == part.texts.keys()
+    assert all(len(documents) == len(dataset.corpus) for documents in part.run.values())
+    assert part.qrels == dataset.qrels["test"]
 
 
 def test_prompts_and_similarity_are_the_models_own(tiny_model, dataset, tmp_path, context):
-    model = shutil.copytree(tiny_model, tmp_path / "prompted")
-    config = json.loads((model / "config_sentence_transformers.json").read_text())
-    config |= {"prompts": {"query": "list log ", "document": "memory "}, "similarity_fn_name": "dot"}
-    (model / "config_sentence_transformers.json").write_text(json.dumps(config))
+    model = with_prompts(
+        tiny_model, tmp_path / "m", {"query": "list log ", "document": "memory "}, similarity_fn_name="dot"
+    )
     task = DatasetTask(dataset, "test", "r")
-    scores, _ = evaluate(encoder_of(model, dataset, context), task, tmp_path / "predictions")
+    scores, _ = result_of(model, task, context)
     assert scores["main_score"] == mteb_alone(model, task) != mteb_alone(tiny_model, task)
 
 
-def test_per_query_scores_average_to_those_of_mteb(tiny_model, dataset, tmp_path, context):
+@pytest.mark.parametrize("name", ["LocalRetrieval-query", "LocalRetrieval", "Retrieval-query", "Retrieval"])
+def test_prompts_for_a_task_or_a_type_of_task_are_found_as_mteb_finds_them(
+    tiny_model, dataset, tmp_path, context, name, monkeypatch
+):
+    from mteb.models import abs_encoder  # a task of ours is none that mteb knows: it would drop its prompt
+
+    monkeypatch.setattr(abs_encoder.AbsEncoder, "validate_task_to_prompt_name", lambda prompts, **_: (prompts, []))
+    model = with_prompts(tiny_model, tmp_path / "m", {name: "list log ", "query": "disk "})
+    task = DatasetTask(dataset, "test", "r")
+    scores, _ = result_of(model, task, context)
+    assert scores["main_score"] == mteb_alone(model, task) != mteb_alone(tiny_model, task)
+
+
+def test_prompts_of_the_task_take_the_place_of_all_others(tiny_model, dataset, tmp_path, context):
+    task = DatasetTask(dataset, "test", "r")
+    prompted = with_prompts(tiny_model, tmp_path / "m", {"query": "list log ", "document": "memory "})
+    other = with_prompts(tiny_model, tmp_path / "n", {"query": "disk "})
+    scores, _ = result_of(other, task, context, {"query": "list log ", "document": "memory "})
+    assert scores == result_of(prompted, task, context)[0]
+    assert scores["main_score"] != mteb_alone(other, task)
+
+
+def test_per_query_scores_average_to_those_of_mteb(tiny_model, dataset, context):
     metrics = ("ndcg@10", "mrr@10", "recall@100", "map@100", "ndcg@3", "recall@5")
-    scores, run = evaluate(encoder_of(tiny_model, dataset, context), DatasetTask(dataset, "dev", "r"), tmp_path / "p")
-    means = mean_scores(per_query(run, dataset.qrels["dev"], metrics))
+    scores, part = result_of(tiny_model, DatasetTask(dataset, "dev", "r"), context)
+    means = mean_scores(per_query(part.run, dataset.qrels["dev"], metrics))
     for metric in metrics:
         assert means[metric] == pytest.approx(scores[metric.replace("@", "_at_")], abs=1e-5)
     check_agreement(means, scores)
+
+
+def test_judged_pairs_are_scored_whether_retrieved_or_not(tiny_model, dataset, context):
+    _, part = result_of(tiny_model, DatasetTask(dataset, "test", "r"), context)
+    assert {query: set(docs) for query, docs in part.judged.items()} == {q: set(d) for q, d in part.qrels.items()}
+    for query, docs in part.judged.items():
+        assert docs == {doc: part.run[query][doc] for doc in docs}
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours"), [("ndcg_at_10", "ndcg@10"), ("map_at_1000", "map@1000"), ("hit_rate_at_5", "hit_rate_at_5"),
+                         ("cosine_spearman", "cosine_spearman"), ("ndcg_at_", "ndcg_at_")],
+)  # fmt: skip
+def test_metrics_have_our_names_where_they_are_ours(metric, ours):
+    assert our_name(metric) == ours
 
 
 def test_disagreement_is_an_error():
@@ -76,17 +131,24 @@ def test_disagreement_is_an_error():
 
 
 def test_the_identity_trap_is_mtebs_and_not_ours(tiny_model, other_tiny_model, dataset, tmp_path, context):
-    """With a result cache, mteb gives a second local model the score of the first; not if it is a `StoreEncoder`."""
+    """With a result cache, mteb gives a second local model the score of the first; not if it is ours."""
     task = DatasetTask(dataset, "test", "r")
     true = [mteb_alone(model, task) for model in (tiny_model, other_tiny_model)]
     assert true[0] != true[1]
     cache = mteb.ResultCache(tmp_path / "plain")
     assert [mteb_alone(model, task, cache) for model in (tiny_model, other_tiny_model)] == [true[0], true[0]]
     cache = mteb.ResultCache(tmp_path / "ours")
-    ours = [encoder_of(model, dataset, context) for model in (tiny_model, other_tiny_model)]
+    ours = [model_of(model, context) for model in (tiny_model, other_tiny_model)]
     found = [mteb.evaluate(e, task, cache=cache, show_progress_bar=False).task_results[0].get_score() for e in ours]
     assert found == true
-    assert len({encoder.mteb_model_meta.revision for encoder in ours}) == 2
+    assert len({model.mteb_model_meta.revision for model in ours}) == 2
+
+
+def test_another_prompt_is_another_identity(tiny_model, tmp_path, context):
+    plain, asked = model_of(tiny_model, context), model_of(tiny_model, context, {"query": "disk "})
+    named = model_of(with_prompts(tiny_model, tmp_path / "m", {"Retrieval": "disk "}), context)
+    assert len({model.identity for model in (plain, asked, named)}) == 3
+    assert model_of(shutil.copytree(tiny_model, tmp_path / "n"), context).identity == plain.identity
 
 
 def test_graded_queries_without_qrels_and_empty_titles(tiny_model, tmp_path, context):
@@ -96,34 +158,59 @@ def test_graded_queries_without_qrels_and_empty_titles(tiny_model, tmp_path, con
         Queries(["q0", "q1", "q2"], ["list file", "copy image", "open disk"]),
         {"test": {"q2": {"c": 2, "a": 1}, "q0": {"a": 1, "b": 0}}},
     )
-    encoder = encoder_of(tiny_model, dataset, context)
-    scores, run = evaluate(encoder, DatasetTask(dataset, "test", "r"), tmp_path / "predictions")
-    assert sorted(run) == ["q0", "q2"]
-    means = mean_scores(per_query(run, dataset.qrels["test"], ("ndcg@10",)))
+    scores, part = result_of(tiny_model, DatasetTask(dataset, "test", "r"), context)
+    assert sorted(part.run) == ["q0", "q2"]
+    means = mean_scores(per_query(part.run, dataset.qrels["test"], ("ndcg@10",)))
     assert means["ndcg@10"] == pytest.approx(scores["ndcg_at_10"], abs=1e-5)
 
 
-def test_a_corpus_in_many_chunks_is_asked_for_once(tiny_model, dataset, context, monkeypatch):
-    requests = []
-    encoder = open_encoder(tiny_model, context)
-    documents = type(encoder).documents
-    monkeypatch.setattr(
-        type(encoder), "documents", lambda self, texts: requests.append(len(texts)) or documents(self, texts)
+def test_queries_that_are_documents_do_not_find_themselves_where_the_task_says_so(tiny_model, context):
+    texts = ["list file folder", "copy image disk", "open disk file", "memory log list"]
+    dataset = Dataset(
+        Corpus(["a", "b", "c", "d"], [""] * 4, texts),
+        Queries(["a", "b"], texts[:2]),
+        {"test": {"a": {"c": 1}, "b": {"d": 1}}},
     )
-    task = DatasetTask(dataset, "test", "r")
-    store = StoreEncoder(encoder, dataset.corpus.full_texts())
-    search = mteb.models.SearchEncoderWrapper(store, corpus_chunk_size=7)
-    found = mteb.evaluate(search, task, cache=None, show_progress_bar=False).task_results[0].get_score()
-    whole = mteb.evaluate(store, task, cache=None, show_progress_bar=False).task_results[0].get_score()
-    assert found == whole
-    assert requests == [len(dataset.corpus)]
+
+    class Own(DatasetTask):
+        ignore_identical_ids = True
+
+    task = Own(dataset, "test", "r")
+    scores, part = result_of(tiny_model, task, context)
+    assert scores["main_score"] == mteb_alone(tiny_model, task)
+    assert all(query not in docs for query, docs in part.run.items())
+    found, theirs = result_of(tiny_model, DatasetTask(dataset, "test", "r"), context)
+    assert found["main_score"] < scores["main_score"]
+    assert all(docs[query] == max(docs.values()) for query, docs in theirs.run.items())
 
 
-def test_predictions_of_an_interrupted_run_are_not_mixed_in(tiny_model, dataset, tmp_path, context):
-    encoder, task = encoder_of(tiny_model, dataset, context), DatasetTask(dataset, "test", "r")
-    first = evaluate(encoder, task, tmp_path / "predictions")
-    (tmp_path / "predictions" / "LocalRetrieval_predictions.json").write_text("{ cut off")
-    assert evaluate(encoder, task, tmp_path / "predictions") == first
+def test_a_corpus_is_read_where_arrow_has_it_rows_chosen_and_missing_titles_too():
+    corpus = datasets.Dataset.from_dict(
+        {"id": ["a", "b", "c"], "title": ["list", None, ""], "text": ["file ", "copy", " disk"]}
+    )
+    assert list(document_texts(corpus)) == ["list file", "copy", "disk"]
+    chosen = corpus.select([2, 0])
+    assert list(document_texts(chosen)) == ["disk", "list file"]
+    assert list(column(chosen, "id")) == ["c", "a"]
+    assert list(document_texts(corpus.remove_columns("title"))) == ["file", "copy", "disk"]
+    assert list(column(datasets.Dataset.from_dict({"id": [3, 4]}), "id")) == ["3", "4"]
+
+
+def test_documents_are_joined_as_mteb_joins_them():
+    rows = [("list", "file "), ("", " disk "), (" ", "copy"), ("  a", " b ")]
+    corpus = datasets.Dataset.from_dict(
+        {"id": [str(i) for i in range(4)], "title": [t for t, _ in rows], "text": [t for _, t in rows]}
+    )
+    assert list(document_texts(corpus)) == [_corpus_to_dict(row)["text"] for row in corpus]
+
+
+def test_a_task_that_fails_is_told_in_a_line(tiny_model, dataset, context):
+    class Broken(DatasetTask):
+        def load_data(self, num_proc=None, **kwargs):
+            raise KeyError("no such\ncolumn")
+
+    with pytest.raises(StageError, match=r"^mteb's task LocalRetrieval failed: KeyError: 'no such.ncolumn'$"):
+        evaluate(model_of(tiny_model, context), Broken(dataset, "test", "r"), context.work)
 
 
 def test_global_generators_are_as_before(dataset):

@@ -1,6 +1,5 @@
 """The evaluate stage on tiny models."""
 
-import json
 import shutil
 from itertools import pairwise
 from typing import ClassVar
@@ -14,9 +13,13 @@ from embedkit.core.estimate import Size
 from embedkit.core.scores import read_per_query, read_scores
 from embedkit.core.stage import Artifact, Stage
 from embedkit.core.stats import read_stats
-from embedkit.core.store import digests
+from embedkit.core.store import Store, digests
+from embedkit.evaluation.containment import contained
+from embedkit.evaluation.results import read_result
 from embedkit.evaluation.stage import Evaluate, EvaluateOne
-from embedkit.evaluation.task import LocalTask
+from embedkit.evaluation.tasks import LocalTask
+from embedkit.measures.ranking import mean_scores, per_query
+from embedkit.pins import pin
 from embedkit.plan import plan
 
 TASK = LocalTask(data="data")
@@ -63,21 +66,44 @@ def test_scores_of_two_models(inputs, tmp_path, context, capsys):
 
 def test_a_part_keeps_mtebs_scores_and_the_run(inputs, tmp_path, context):
     out = run(EvaluateOne(model="x", task=TASK), inputs, tmp_path / "out", context)
-    scores = json.loads((out / "scores.json").read_text())
-    assert scores["queries"] == 24
-    assert scores["mteb"]["ndcg_at_10"] == pytest.approx(scores["metrics"]["ndcg@10"], abs=1e-5)
-    assert set(map(type, scores["mteb"].values())) <= {float, type(None)}
+    result = read_result(out)
+    (part,) = result.parts
+    assert (result.task, result.main, result.statistic, result.revision) == (
+        "LocalRetrieval", "ndcg@10", "mean", inputs["data"].key
+    )  # fmt: skip
+    means = mean_scores(per_query(part.run, part.qrels, METRICS))
+    assert {metric: part.mteb[metric.replace("@", "_at_")] for metric in METRICS} == pytest.approx(means, abs=1e-5)
     rows = pq.read_table(out / "run.parquet").to_pylist()
     assert len(rows) == 24 * 60
     assert all(a["score"] >= b["score"] for a, b in pairwise(rows) if a["query_id"] == b["query_id"])
-    assert read_stats(out)["counts"] == {"queries": 24, "documents": 60, "queries_without_positives": 0}
+    assert read_stats(out)["counts"] == {"queries": 24, "items": 0, "queries_without_positives": 0}
 
 
-def test_the_same_evaluation_has_the_same_bytes_and_no_names(inputs, tmp_path, context):
+def test_the_same_evaluation_has_the_same_bytes(inputs, tmp_path, context):
     stage = EvaluateOne(model="x", task=TASK)
     first, second = (run(stage, inputs, tmp_path / name, context) for name in ("one", "two"))
     assert digests(first) == digests(second)
-    assert "mteb_version" not in (first / "scores.json").read_text()
+
+
+def test_other_metrics_search_nothing_again():
+    stages = {"data": Data(), "x": Model(number=1)}
+    first, second = (
+        keys_of(stages | {"scores": Evaluate(models=("x",), tasks={"t": TASK}, metrics=metrics)})
+        for metrics in (("ndcg@10",), ("recall@5", "map@7"))
+    )
+    assert first["scores/x/t"] == second["scores/x/t"]
+    assert first["scores"] != second["scores"]
+
+
+def test_mtebs_version_and_prompts_are_part_of_the_key(monkeypatch, tmp_path):
+    def keys(task):
+        stages = {"data": Data(), "x": Model(number=1), "scores": Evaluate(models=("x",), tasks={"t": task})}
+        pins = pin(stages, Store(tmp_path))
+        return {step.name: step.key for step in plan(stages, pins)}["scores/x/t"]
+
+    plain, prompted = keys(TASK), keys(LocalTask(data="data", prompts={"query": "list "}))
+    monkeypatch.setattr("embedkit.evaluation.stage.version", lambda _: "3.0")
+    assert len({plain, prompted, keys(TASK)}) == 3
 
 
 class Made(Stage):
@@ -130,7 +156,9 @@ def test_a_split_without_queries_is_a_data_error(inputs, tmp_path, context):
 
 
 def test_scores_that_differ_from_mtebs_are_not_reported(inputs, tmp_path, context, monkeypatch):
-    monkeypatch.setattr("embedkit.evaluation.stage.mean_scores", lambda _: dict.fromkeys(METRICS, 0.99))
+    with contained():
+        import embedkit.evaluation.harness as harness
+    monkeypatch.setattr(harness, "mean_scores", lambda _: dict.fromkeys(METRICS, 0.99))
     with pytest.raises(StageError, match="they must agree, so neither is reported"):
         run(EvaluateOne(model="x", task=TASK), inputs, tmp_path / "out", context)
     assert not any((tmp_path / "out").iterdir())
