@@ -18,7 +18,7 @@ from embedkit.core.stats import write_stats
 from embedkit.core.store import Store
 from embedkit.difference import difference
 from embedkit.recipe import Recipe
-from embedkit.runner import run
+from embedkit.runner import PartsFailed, run
 
 RAN: list[str] = []
 
@@ -100,6 +100,41 @@ def test_a_second_run_makes_nothing(place):
     RAN.clear()
     assert run(recipe(), **place).made == []
     assert RAN == []
+
+
+def test_where_a_part_fails_the_others_are_made_and_kept(place, monkeypatch):
+    def refuse(stage, inputs, out, context):
+        if stage.model in refused:
+            raise DataError(f"model: found {stage.model!r}")
+        (out / "text.txt").write_text(stage.model)
+
+    refused, events = {"a"}, []
+    monkeypatch.setattr(Upper, "run", refuse)
+    with pytest.raises(PartsFailed) as caught:
+        run(recipe(), **place, emit=lambda event, facts: events.append((event, facts.get("stage"))))
+    assert caught.value.problems == ("stages.ab/a/upper: model: found 'a'",)
+    assert set(caught.value.artifacts) == {"a", "b", "ab/b/upper"}
+    assert ("stage_failed", "ab/a/upper") in events
+    assert RAN == ["source", "source"]
+    refused.clear()
+    assert run(recipe(), **place).made == ["ab/a/upper", "ab"]
+    assert (place["out"] / "ab" / "text.txt").read_text() == "ab"
+
+
+def test_every_part_that_fails_is_told(place, monkeypatch):
+    def refuse(stage, inputs, out, context):
+        raise DataError(f"model: found {stage.model!r}")
+
+    monkeypatch.setattr(Upper, "run", refuse)
+    with pytest.raises(PartsFailed) as caught:
+        run(recipe(), **place)
+    assert caught.value.problems == tuple(f"stages.ab/{m}/upper: model: found {m!r}" for m in "ab")
+
+
+def test_a_parts_facts_are_part_of_its_key(place, monkeypatch):
+    run(recipe(), **place)
+    monkeypatch.setattr(Upper, "facts", lambda stage: {"version": 2} if stage.model == "a" else {})
+    assert run(recipe(), **place).made == ["ab/a/upper", "ab"]
 
 
 def test_a_change_makes_again_only_what_follows(place):
