@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from embedkit.core.document import Document, parse
 from embedkit.core.errors import Problem, RecipeError, did_you_mean
 from embedkit.core.spec import External, Location, marked
 from embedkit.core.stage import Stage
+from embedkit.core.validation import problems_of
 from embedkit.data.stage import Data, Pretrained, Weak
 from embedkit.evaluation.stage import Evaluate
+from embedkit.expansion import SUITE, expand_suites
 from embedkit.mining.stage import Mine, Teach
 from embedkit.plan import check
 from embedkit.report.stage import Package, Report
@@ -71,19 +72,22 @@ def build_recipe(document: Document, *, folder: Path, path: Path | None = None) 
         raise RecipeError(*(f"{document.where(p.where).text}: {p}" for p in document.problems))
     if not isinstance(value, dict):
         raise RecipeError(f"{document.source}:1: a recipe is a mapping with the keys {list(_KEYS)}")
-    problems = list(_top_level(value))
+    problems, unread = list(_top_level(value)), list(expand_suites(document, folder))
     raw = value.get("stages")
     stages: dict[str, Stage] = {}
     for name, spec in raw.items() if isinstance(raw, dict) else ():
+        if any(problem.where[1] == str(name) for problem in unread):
+            continue
         try:
             stages[str(name)] = ADAPTER.validate_json(
                 json.dumps(spec, default=str), strict=True, context={"folder": folder}
             )
         except ValidationError as error:
-            problems.extend(_explain(str(name), spec, e) for e in error.errors(include_url=False))
+            place, known = ("stages", str(name)), lambda: schema()["$defs"]
+            problems.extend(problems_of(error, spec, place, definitions=known, not_offered=NOT_OFFERED))
     if isinstance(raw, dict):
         problems.extend(check(stages, _types(raw, stages)))
-    problems.extend(_missing_files(stages))
+    problems.extend([*unread, *_missing_files(stages)])
     if problems:
         located = sorted(((document.where(p.where), p) for p in problems), key=lambda item: item[0])
         raise RecipeError(*dict.fromkeys(f"{where.text}: {problem}" for where, problem in located))
@@ -94,6 +98,7 @@ def schema() -> dict[str, Any]:
     """JSON schema of a recipe, for editors."""
     stage = ADAPTER.json_schema(ref_template="#/$defs/{model}")
     definitions = stage.pop("$defs", {})
+    _allow_suite(definitions["Evaluate"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "embedkit recipe",
@@ -106,6 +111,13 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def _allow_suite(evaluate: dict[str, Any]) -> None:
+    """The key `suite` is written out before the stage is checked, so that no field tells of it."""
+    about = "A suite that ships with embedkit, or the path of a suite's file: tasks beside or in place of `tasks`."
+    evaluate["properties"][SUITE] = {"type": "string", "title": "Suite", "description": about}
+    evaluate["required"].remove("tasks")
 
 
 def _top_level(value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -150,56 +162,3 @@ def parse_setting(setting: str, value: Any) -> tuple[Location, Any, str]:
         )
     location = tuple(int(part) if part.isdigit() else part for part in parts)
     return ("stages", *location), parse(text, f"--set {setting}").value, f"--set {setting}"
-
-
-def _explain(name: str, raw: Any, error: ErrorDetails) -> Problem:
-    """A pydantic error in our words, at its place in the file (union tags left out of the location)."""
-    where, spot = ["stages", name], raw
-    for part in error["loc"]:
-        if isinstance(spot, dict) and part not in spot and part in (spot.get("kind"), spot.get("name")):
-            continue  # the tag of a union, not a key of the file
-        if isinstance(spot, dict) and part in spot:
-            where.append(str(part))
-            spot = spot[part]
-        elif isinstance(spot, list) and isinstance(part, int) and part < len(spot):
-            where.append(part)  # type: ignore[arg-type]
-            spot = spot[part]
-        elif error["type"] in ("missing", "union_tag_not_found", "union_tag_invalid") and part == error["loc"][-1]:
-            where.append(str(part))
-    return Problem(tuple(where), _message(error, raw, where))
-
-
-def _message(error: ErrorDetails, raw: Any, where: Sequence[str | int]) -> str:
-    context = error.get("ctx", {})
-    if error["type"] == "extra_forbidden":
-        known = _fields_beside(raw, where[2:])
-        return f"unknown key{did_you_mean(str(where[-1]), known)}" + (f"; there are {known}" if known else "")
-    if error["type"] == "missing":
-        return "this key is missing"
-    if error["type"] == "union_tag_invalid":
-        tags = [tag.strip().strip("'") for tag in str(context.get("expected_tags", "")).split(",")]
-        if reason := NOT_OFFERED.get(str(context.get("tag"))):
-            return f"{context.get('tag')} is not offered: {reason}"
-        return f"no kind {context.get('tag')!r}{did_you_mean(str(context.get('tag')), tags)}; there are {tags}"
-    if error["type"] == "union_tag_not_found":
-        key = str(context.get("discriminator")).strip("'")
-        return f"needs a key `{key}` that says what it is"
-    found = error.get("input")
-    shown = "" if isinstance(found, dict | list) else f"found {found!r}; "
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{shown}{said[:1].lower()}{said[1:]}"
-
-
-def _fields_beside(raw: Any, where: Sequence[str | int]) -> list[str]:
-    """Field names of the mapping that holds the unknown key at `where`, looked up by its `kind` or `name`."""
-    spot = raw
-    for part in where[:-1]:
-        spot = spot[part]
-    if not isinstance(spot, dict):
-        return []
-    for definition in schema()["$defs"].values():
-        properties = definition.get("properties", {})
-        tag = next((name for name in ("kind", "name") if "const" in properties.get(name, {})), None)
-        if tag is not None and tag in spot and properties[tag]["const"] == spot[tag]:
-            return sorted(properties)
-    return []

@@ -25,7 +25,7 @@ def test_every_package_is_listed_for_the_build():
 
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "embedkit").rglob("__init__.py")}
-    assert set(listed) == found | {"embedkit.recipes"}
+    assert set(listed) == found | {"embedkit.recipes", "embedkit.eval.suites"}
 
 
 def test_importing_embedkit_imports_no_heavy_library():
@@ -63,5 +63,6 @@ def test_the_wheel_has_recipes_data_and_templates(tmp_path):
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     assert "embedkit/recipes/quickstart.yaml" in names
     assert "embedkit/recipes/data/tldr/qrels/test.tsv" in names
+    assert "embedkit/eval/suites/tldr.yaml" in names
     assert "embedkit/py.typed" in names
     assert any(name.startswith("embedkit/report/templates/") for name in names)

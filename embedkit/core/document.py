@@ -60,6 +60,15 @@ class Document:
         spot[last] = value  # type: ignore[index]
         self._set[location] = option
 
+    def graft(
+        self, location: tuple[str | int, ...], value: Any, other: "Document", where: tuple[str | int, ...]
+    ) -> None:
+        """Put `value` at `location`; it is what stands at `where` in another file, and its parts keep their places."""
+        self.set(location, value, other.where(where).text)
+        for inner, line in other._lines.items():
+            if inner[: len(where)] == where:
+                self._set[(*location, *inner[len(where) :])] = f"{other.source}:{line}"
+
 
 def parse(text: str, source: str) -> Document:
     """Parse YAML text; `RecipeError` with the line where it is not YAML."""

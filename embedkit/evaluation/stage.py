@@ -1,12 +1,13 @@
 """The `evaluate` stage: models and tasks in, scores out; each model on each task is an artifact of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
+from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
 from embedkit.core.spec import ModelRef
 from embedkit.core.stage import Artifact, Context, Stage
@@ -95,6 +96,12 @@ class Evaluate(Stage):
         if len(set(values)) < len(values):
             raise ValueError(f"{list(values)} names one twice")
         return values
+
+    def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
+        """Official tasks that mteb does not have."""
+        for name, task in self.tasks.items():
+            for problem in task.conflicts():
+                yield Problem(("tasks", name, *problem.where), problem.message)
 
     def parts(self) -> Mapping[str, Stage]:
         """One stage for each model and task, named `model/task`."""
