@@ -15,6 +15,7 @@ from embedkit.core.spec import External, Location, marked
 from embedkit.core.stage import Stage
 from embedkit.core.validation import problems_of
 from embedkit.data.stage import Data, Pretrained, Weak
+from embedkit.evaluation.compression.stage import Compress
 from embedkit.evaluation.stage import Evaluate
 from embedkit.expansion import SUITE, expand_suites
 from embedkit.mining.stage import Mine, Teach
@@ -26,7 +27,7 @@ from embedkit.training.plain import TrainST
 from embedkit.training.stage import Train
 
 AnyStage = Annotated[
-    Pretrained | Data | Weak | Train | TrainST | Mine | Teach | Soup | Evaluate | Package | Report,
+    Pretrained | Data | Weak | Train | TrainST | Mine | Teach | Soup | Evaluate | Compress | Package | Report,
     Field(discriminator="kind"),
 ]
 ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyStage)
