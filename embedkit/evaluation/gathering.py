@@ -57,7 +57,8 @@ class Gathered:
         if part.run:
             ranking = result.main if result.main.partition("@")[0] in FAMILIES else ""
             wanted = list(dict.fromkeys([ranking, *metrics] if official and ranking else metrics))
-            found = per_query(part.run, part.qrels, wanted)
+            together = {query: part.qrels[query] for query in part.run if query in part.qrels}  # as they lie on disk
+            found = per_query(part.run, together | part.qrels, wanted)
             values: PerQuery = {query: found[query] for query in part.qrels}
             means = mean_scores(found)
             self._values[model, name] = values

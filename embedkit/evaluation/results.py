@@ -29,10 +29,11 @@ import pyarrow.parquet as pq
 from embedkit.core.errors import ArtifactError
 from embedkit.core.records import Qrels
 from embedkit.core.scores import Items, PerQuery, Statistic
-from embedkit.measures.ranking import Run, ranked
+from embedkit.measures.ranking import ranked
 
 RUN_DEPTH: Final = 1000  # what mteb searches
 _AT_A_TIME: Final = 1 << 16  # rows
+_QUERIES: Final = 64  # whose documents are written at a time
 _QUERY = [("part", pa.string()), ("query_id", pa.string())]
 _DOC = [*_QUERY, ("doc_id", pa.string())]
 _SCHEMAS: Final = {
@@ -54,12 +55,47 @@ class Part:
     subset: str
     split: str
     mteb: Mapping[str, float | None]  # mteb's own scores
-    run: Run = field(default_factory=dict)  # the scores of what was retrieved, for tasks that retrieve
+    run: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> doc_id -> score, as retrieved
     qrels: Qrels = field(default_factory=dict)
     judged: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> doc_id -> score
     texts: Mapping[str, str] = field(default_factory=dict)  # query_id -> text
     units: PerQuery = field(default_factory=dict)  # unit_id -> metric -> value
     items: Items | None = None
+
+
+class KeptRun(Mapping[str, Mapping[str, float]]):
+    """A part's run as it lies in run.parquet: a query's documents are read when they are asked for, with those of the
+    queries beside it."""
+
+    def __init__(self, folder: Path, part: str) -> None:
+        path = folder / "run.parquet"
+        self._file = pq.ParquetFile(path) if path.is_file() else None
+        self._groups: dict[str, int] = {}  # query_id -> row group
+        self._part, self._open, self._held = part, -1, dict[str, dict[str, float]]()
+        for group in range(self._file.num_row_groups if self._file else 0):
+            rows = self._read(group, ["query_id"])
+            self._groups.update(dict.fromkeys(rows["query_id"].unique().to_pylist(), group))
+
+    def __getitem__(self, query: str) -> Mapping[str, float]:
+        group = self._groups[query]
+        if group != self._open:
+            rows = self._read(group, ["query_id", "doc_id", "score"])
+            held: dict[str, dict[str, float]] = {}
+            for asked, doc, score in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
+                held.setdefault(asked, {})[doc] = score
+            self._open, self._held = group, held
+        return self._held[query]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def _read(self, group: int, columns: list[str]) -> pa.Table:
+        assert self._file is not None
+        table = self._file.read_row_group(group, columns=["part", *columns])
+        return table.filter(pc.equal(table["part"], self._part)).select(columns)
 
 
 @dataclass(frozen=True)
@@ -81,7 +117,7 @@ def write_result(folder: Path, result: TaskResult) -> None:
     facts = {name: getattr(result, name) for name in names}
     facts["parts"] = [{n: getattr(part, n) for n in ("name", "subset", "split", "mteb")} for part in result.parts]
     (folder / "result.json").write_text(json.dumps(facts, indent=1, allow_nan=False), encoding="utf-8")
-    _write(folder, "run", (row for part in result.parts for row in _ranks(part)))
+    _write_runs(folder, result.parts)
     _write(folder, "qrels", (row[:4] for part in result.parts for row in _judgements(part)))
     _write(folder, "judged", (row for part in result.parts if part.judged for row in _judgements(part)))
     _write(folder, "queries", ((p.name, query, text) for p in result.parts for query, text in p.texts.items()))
@@ -107,17 +143,16 @@ def read_result(folder: Path) -> TaskResult:
 
 def _part(entry: Mapping[str, Any], folder: Path) -> Part:
     name = entry["name"]
-    run, qrels, judged = dict[str, dict[str, float]](), Qrels(), dict[str, dict[str, float]]()
+    qrels, judged = Qrels(), dict[str, dict[str, float]]()
     for query, doc, relevance in _rows(folder, "qrels", name, ("query_id", "doc_id", "relevance")):
         qrels.setdefault(query, {})[doc] = relevance
-    for file, found in (("run", run), ("judged", judged)):
-        for query, doc, score in _rows(folder, file, name, ("query_id", "doc_id", "score")):
-            found.setdefault(query, {})[doc] = score
+    for query, doc, score in _rows(folder, "judged", name, ("query_id", "doc_id", "score")):
+        judged.setdefault(query, {})[doc] = score
     items = list(_rows(folder, "items", name, ("item_id", "prediction", "target")))
     ids, predictions, targets = zip(*items, strict=True) if items else ((), (), ())
     return Part(
         **entry,
-        run=run,
+        run=KeptRun(folder, name),
         qrels=qrels,
         judged=judged,
         texts=dict(_rows(folder, "queries", name, ("query_id", "text"))),
@@ -142,10 +177,27 @@ def _rows(folder: Path, name: str, part: str, columns: Sequence[str]) -> Iterato
             yield from zip(*(kept[column].to_pylist() for column in columns), strict=True)
 
 
-def _ranks(part: Part) -> Iterator[tuple[Any, ...]]:
-    for query, documents in part.run.items():
-        for rank, doc in enumerate(ranked(documents)[:RUN_DEPTH], start=1):
-            yield part.name, query, doc, rank, documents[doc]
+def _write_runs(folder: Path, parts: Sequence[Part]) -> None:
+    """run.parquet, some queries at a time."""
+    ranking = ((part.name, query, run) for part in parts for query, run in part.run.items())
+    some = list(islice(ranking, _QUERIES))
+    if not some:
+        return
+    schema = _SCHEMAS["run"]
+    with pq.ParquetWriter(folder / "run.parquet", schema, compression="zstd") as writer:
+        while some:
+            orders = [ranked(run)[:RUN_DEPTH] for _, _, run in some]
+            counts = [len(order) for order in orders]
+            columns = (
+                np.repeat(np.array([part for part, _, _ in some], dtype=object), counts),
+                np.repeat(np.array([query for _, query, _ in some], dtype=object), counts),
+                [doc for order in orders for doc in order],
+                np.concatenate([np.arange(1, count + 1, dtype=np.int32) for count in counts]),
+                [run[doc] for (_, _, run), order in zip(some, orders, strict=True) for doc in order],
+            )
+            arrays = [pa.array(column, type=f.type) for column, f in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            some = list(islice(ranking, _QUERIES))
 
 
 def _judgements(part: Part) -> Iterator[tuple[Any, ...]]:

@@ -15,6 +15,7 @@ Reference: https://github.com/usnistgov/trec_eval; https://dl.acm.org/doi/10.114
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from embedkit.core.errors import RecipeError, did_you_mean
@@ -24,6 +25,7 @@ PerQuery = dict[str, dict[str, float]]  # query_id -> metric -> value
 
 _TREC: Final = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P"}
 FAMILIES: Final = (*_TREC, "mrr")
+_AT_A_TIME: Final = 256  # queries whose documents are copied
 
 
 def per_query(
@@ -34,16 +36,30 @@ def per_query(
     A judged query that the run lacks scores 0, and so does one whose documents are all judged irrelevant (trec_eval and
     mteb count it too). A query without any judgement is left out. Raises `RecipeError` on an unknown metric.
     """
+    cutoffs = {metric: parse_metric(metric) for metric in metrics}
+    judged = {query: docs for query, docs in qrels.items() if docs}
+    values: PerQuery = {}
+    queries = iter(judged)
+    while some := list(islice(queries, _AT_A_TIME)):
+        values |= _measured({query: judged[query] for query in some}, run, cutoffs)
+    return values
+
+
+def _measured(
+    judged: Mapping[str, Mapping[str, int]],
+    run: Mapping[str, Mapping[str, float]],
+    cutoffs: Mapping[str, tuple[str, int]],
+) -> PerQuery:
+    """The values of these queries."""
     import pytrec_eval
 
-    cutoffs = {metric: parse_metric(metric) for metric in metrics}
-    judged = {query: dict(docs) for query, docs in qrels.items() if docs}
     found = {query: dict(run[query]) for query in judged if run.get(query)}
+    relevant = {query: dict(docs) for query, docs in judged.items()}
     measures = {f"{_TREC[family]}.{k}" for family, k in cutoffs.values() if family in _TREC}
-    values = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(found) if measures and found else {}
+    values = pytrec_eval.RelevanceEvaluator(relevant, measures).evaluate(found) if measures and found else {}
     return {
         query: {
-            metric: _reciprocal_rank(found.get(query, {}), judged[query], k)
+            metric: _reciprocal_rank(found.get(query, {}), relevant[query], k)
             if family == "mrr"
             else float(values.get(query, {}).get(f"{_TREC[family]}_{k}", 0.0))
             for metric, (family, k) in cutoffs.items()

@@ -73,14 +73,16 @@ def test_items_come_back_as_they_were_written(tmp_path):
 
 
 def test_the_run_is_ranked_and_cut_however_it_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "_AT_A_TIME", 7)
+    monkeypatch.setattr(results, "_QUERIES", 1)
     run = {"q2": {f"d{i}": float(i) for i in range(RUN_DEPTH + 5)}, "q1": {"a": 1.0, "c": 1.0, "b": 2.0}}
-    write_result(tmp_path, replace(RESULT, parts=[replace(RANKED, run=run)]))
+    write_result(tmp_path, replace(RESULT, parts=[replace(RANKED, run=run), replace(RANKED, name="other")]))
     rows = pq.read_table(tmp_path / "run.parquet").to_pylist()
-    assert len(rows) == RUN_DEPTH + 3
+    assert len(rows) == RUN_DEPTH + 3 + 4
     assert rows[0] == {"part": "", "query_id": "q2", "doc_id": "d1004", "rank": 1, "score": 1004.0}
-    assert [(row["doc_id"], row["rank"]) for row in rows[-3:]] == [("b", 1), ("c", 2), ("a", 3)]
-    assert len(read_result(tmp_path).parts[0].run["q2"]) == RUN_DEPTH
+    assert [(row["doc_id"], row["rank"]) for row in rows[-7:-4]] == [("b", 1), ("c", 2), ("a", 3)]
+    found, other = (part.run for part in read_result(tmp_path).parts)
+    assert (len(found["q2"]), found["q1"], list(found), len(found)) == (RUN_DEPTH, run["q1"], ["q2", "q1"], 2)
+    assert other == RANKED.run
 
 
 def test_a_damaged_result_is_an_artifact_error(tmp_path):
