@@ -13,6 +13,7 @@ from embedkit.core.document import Document
 from embedkit.core.errors import Problem, RecipeError, did_you_mean
 from embedkit.core.spec import External, Location, marked
 from embedkit.data.stage import Data
+from embedkit.evaluation.mirror.manifest import entry_of
 from embedkit.evaluation.suite import BenchmarkTasks, RetrievalTask, SuiteFile, load_suite, located
 
 SUITE: Final = "suite"  # the stage's key
@@ -50,7 +51,7 @@ def expand(
 
     `mirror` is where official tasks have their data. Reports of the stage judge differences as the suite says, where
     they do not say it themselves. Raises `RecipeError` for a benchmark or a task in `only` that does not exist, and
-    where a stage that the suite needs has the name of another.
+    where a stage that the suite needs has the name of another; `DataError` if the mirror lacks a task.
     """
     if problems := located(suite.document, suite.suite.unknown_benchmarks()):
         raise RecipeError(*problems)
@@ -75,7 +76,7 @@ def expand(
             document.graft(("stages", data), value, suite.document, task.place)
             task.value["data"] = data
         if mirror is not None and task.value["kind"] == "mteb":
-            task.value.setdefault("mirror", str(mirror / task.value["name"]))
+            task.value.setdefault("mirror", str(entry_of(mirror, task.value["name"])))
         document.graft(place, task.value, suite.document, task.place)
     _settle(document, stage, suite)
 

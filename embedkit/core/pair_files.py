@@ -10,10 +10,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from embedkit.core.columns import Rows, Strings
-from embedkit.core.errors import ArtifactError
+from embedkit.core.errors import ArtifactError, DataError
 from embedkit.core.records import PAIRS, PERHAPS, Pair, pairs_from, present
 
+TABLES: Final = ("pairs.parquet", "corpus.parquet", "queries.parquet")
 GROUP: Final = 16_384  # rows of a row group, so that a file does not depend on the parts it was joined from
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raise `DataError` unless the folder has the three tables of pairs; `what` they are, for a reader: "... are"."""
+    missing = [name for name in TABLES if not (folder / name).is_file()]
+    if missing:
+        found = f"has no {missing[0]}" if folder.is_dir() else "is no folder"
+        inside = sorted(p.parent for p in folder.glob("*/pairs.parquet")) if folder.is_dir() else []
+        advice = f"; did you mean {inside[0]}?" if inside else f"; {what} a folder with {', '.join(TABLES)}"
+        raise DataError(f"{folder}: {found}{advice}")
 
 
 def pair_batches(folder: Path, *, rows: int = 4096) -> Iterator[list[Pair]]:

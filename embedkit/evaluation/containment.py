@@ -12,11 +12,13 @@ import torch
 @contextmanager
 def contained() -> Iterator[None]:
     """Undo the seeding of global generators, which mteb does on import and in every task; hide bars, log messages and
-    warnings.
+    warnings; undo `seal`, where a mirror was opened.
 
     Import mteb inside.
     """
     import datasets
+
+    from embedkit.evaluation.mirror.sealed import unsealed_after
 
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
@@ -25,7 +27,7 @@ def contained() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
-        with torch.random.fork_rng(devices=list(devices)):
+        with unsealed_after(), torch.random.fork_rng(devices=list(devices)):
             yield
     finally:
         logger.setLevel(level)

@@ -9,7 +9,7 @@ from embedkit.report.contents import Contents, Verdict, lines
 from embedkit.report.graph import HEIGHT, WIDTH, Drawing, draw
 from embedkit.report.lineage import SHORT, Lineage
 from embedkit.report.plots import Bar, intervals
-from embedkit.report.sections import data, environment, mining, soup, teaching, training
+from embedkit.report.sections import compression, data, environment, mining, soup, teaching, training
 from embedkit.report.templating import template
 
 _SECTIONS: Final[Mapping[str, tuple[str, Callable[[Lineage], Any]]]] = {
@@ -17,6 +17,7 @@ _SECTIONS: Final[Mapping[str, tuple[str, Callable[[Lineage], Any]]]] = {
     "mining": ("Mined negatives", mining.section),
     "teaching": ("Teachers", teaching.section),
     "soup": ("Soups", soup.section),
+    "compression": ("Compressed vectors", compression.section),
     "data": ("Data", data.section),
     "environment": ("Environment", environment.section),
 }

@@ -5,6 +5,7 @@ scheme; text stays text, in the page's font.
 """
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,18 @@ class Bar:
     strong: bool = False
 
 
+@dataclass(frozen=True)
+class Spot:
+    """A point of a plot of sizes and scores."""
+
+    label: str
+    size: float  # > 0
+    value: float
+    low: float
+    high: float
+    front: bool = False
+
+
 def curve(points: Sequence[tuple[float, float]], *, about: str) -> Markup:
     """A line through (step, loss)."""
     with _figure(3.3, 1.75) as (figure, axes):
@@ -119,6 +132,32 @@ def shares(lines: Mapping[str, Sequence[tuple[float, float]]], *, xlabel: str, a
         return _svg(figure, about)
 
 
+def unit_square(
+    lines: Mapping[str, Sequence[tuple[float, float]]], *, xlabel: str, ylabel: str, about: str, dots: bool = False
+) -> Markup:
+    """Lines through shares of two kinds, with the diagonal: ROC curves, reliability diagrams."""
+    looks = [(_FIRST, "-"), (_SECOND, "-"), (_THIRD, (0, (3, 2)))]
+    with _figure(3.3, 3.1) as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+        for i, (name, points) in enumerate(lines.items()):
+            colour, line = looks[i % len(looks)]
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, color=colour, linestyle=line, linewidth=1.4, label=name)
+            for x, y in points if dots else ():
+                _dot(axes, x, y, colour, filled=True, size=4.5)
+        axes.grid()
+        axes.set_axisbelow(True)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.legend(frameon=False, loc="upper left" if dots else "lower right", handlelength=1.8)
+        return _svg(figure, about)
+
+
 def intervals(bars: Sequence[Bar], *, xlabel: str, about: str) -> Markup:
     """A dot and a line for every difference and its interval, zero marked. The first bar is on top."""
     with _figure(6.6, 0.62 + 0.27 * len(bars)) as (figure, axes):
@@ -140,9 +179,37 @@ def intervals(bars: Sequence[Bar], *, xlabel: str, about: str) -> Markup:
         return _svg(figure, about)
 
 
-def _dot(axes: Axes, x: float, y: float, colour: str, *, filled: bool) -> None:
+def pareto(spots: Sequence[Spot], *, reference: float, xlabel: str, ylabel: str, about: str) -> Markup:
+    """Values by size, on a scale of doublings: those on the front filled, named and joined, the others numbered from 0.
+
+    `reference` is the value that a dashed line marks.
+    """
+    with _figure(6.6, 3.4) as (figure, axes):
+        axes.axhline(reference, color=_MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        best = sorted((spot.size, spot.value) for spot in spots if spot.front)
+        axes.step(*zip(*best, strict=True), where="post", color=_FIRST, linewidth=1.0, alpha=0.6)
+        for number, spot in enumerate(spots):
+            colour = _FIRST if spot.front else _MUTED
+            axes.plot([spot.size] * 2, [spot.low, spot.high], color=colour, linewidth=1.1)
+            _dot(axes, spot.size, spot.value, colour, filled=spot.front)
+            text, beside = (spot.label, (5, -10)) if spot.front else (str(number), (5, 3))
+            axes.annotate(text, (spot.size, spot.value), beside, textcoords="offset points", color=colour, fontsize=8)
+        first, last = (round(math.log2(edge(spot.size for spot in spots))) for edge in (min, max))
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([2.0**power for power in range(first - 1, last + 2)])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlim(2.0 ** (first - 0.7), 2.0 ** (last + 1.4))
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        return _svg(figure, about)
+
+
+def _dot(axes: Axes, x: float, y: float, colour: str, *, filled: bool, size: float = 6.5) -> None:
     """A dot as a line without length: markers would need names that are unique in the page."""
-    axes.plot([x, x], [y, y], color=colour, linewidth=6.5, solid_capstyle="round", zorder=3)
+    axes.plot([x, x], [y, y], color=colour, linewidth=size, solid_capstyle="round", zorder=3)
     if not filled:
         axes.plot([x, x], [y, y], color=_PAPER, linewidth=3.5, solid_capstyle="round", zorder=3)
 

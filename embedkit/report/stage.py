@@ -9,11 +9,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
 from embedkit.core.scores import read_per_query
-from embedkit.core.spec import ModelRef, ScoresRef
+from embedkit.core.spec import ModelRef, Reference, ScoresRef
 from embedkit.core.stage import Artifact, Context, Stage, require_lookup
 from embedkit.core.stats import write_stats
 from embedkit.report.lineage import walk
 
+CompressionRef = Annotated[str, Reference(("compression",))]
 Metric = Annotated[str, Field(pattern=r"^[a-z_]+(@[1-9][0-9]*)?$")]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 
@@ -29,6 +30,7 @@ class Report(Stage):
     baseline: ModelRef
     candidate: ModelRef
     peers: tuple[ModelRef, ...] = ()  # the candidate's margin is over the best of them
+    compressions: tuple[CompressionRef, ...] = ()  # `compress` stages to show
     title: str = "What the run came to"
     metric: Metric | None = None  # decides the headline; by default the first that was evaluated
     confidence: Confidence = 0.95
@@ -53,7 +55,8 @@ class Report(Stage):
         from embedkit.report.scoreboard import Question, metrics_of
 
         named = [inputs[name] for name in (self.scores, self.baseline, self.candidate, *self.peers)]
-        lineage = walk([artifact.key for artifact in named], require_lookup(context), context.labels)
+        roots = [artifact.key for artifact in (*named, *(inputs[name] for name in self.compressions))]
+        lineage = walk(roots, require_lookup(context), context.labels)
         scores, baseline, candidate, *peers = (artifact.key for artifact in named)
         values = read_per_query(lineage.nodes[scores].path)
         question = Question(baseline, candidate, peers, self.metric or metrics_of(values)[0])

@@ -7,11 +7,15 @@ from typing import Any
 NOTHING = "–"
 MINUS = "−"
 _METRICS = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "precision": "Precision", "hit": "Hit rate"}
+_NAMES = {"spearman": "Spearman", "pearson": "Pearson", "ap": "AP", "f1": "F1", "accuracy": "Accuracy"}
+_WHOLE = {"v_measure": "V-measure", "main_score": "main score"}
 
 
 def metric_name(metric: str) -> str:
-    """`ndcg@10` as it is printed: nDCG@10."""
+    """`ndcg@10` as it is printed: nDCG@10; `cosine_spearman`: cosine Spearman."""
     stem, at, cut = metric.partition("@")
+    if not at:
+        return _WHOLE.get(stem) or " ".join(_NAMES.get(word, word) for word in stem.split("_"))
     return f"{_METRICS.get(stem, stem)}{at}{cut}"
 
 

