@@ -5,10 +5,11 @@
                                    [--name synthetic]
 
 DIR has folders in BEIR's layout: documents are the passages of all of them, queries as many of theirs, drawn at random,
-encoded with all-MiniLM-L6-v2 and kept in the embedding store. Beside it: a matrix product in tiles with the best of each tile, merged; the product alone; FAISS' flat index; and
-sentence-transformers' `semantic_search`. Synthetic vectors are drawn around centres. Runs are interleaved, times are
-medians; memory is of a process of its own, over that of the vectors. Curves: seconds, and recall against exact search
-of all queries, for rising numbers of probes or widths; building is counted apart. Writes results/searching-<name>.json.
+encoded with all-MiniLM-L6-v2 and kept in the embedding store. Synthetic vectors are drawn around centres. Beside it: a
+matrix product in tiles with the best of each tile, merged; the product alone; FAISS' flat index; and
+sentence-transformers' `semantic_search`. Runs are interleaved, times are medians; memory is of a process of its own,
+over that of the vectors. Curves: seconds, and recall against exact search of all queries, for rising numbers of probes
+or widths; building is counted apart. Writes results/searching-<name>.json.
 """
 
 import argparse
