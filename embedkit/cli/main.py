@@ -5,11 +5,10 @@ Exit codes: 0 done; 1 a check found something (`store verify`); 2 a mistake the 
 """
 
 import errno
-import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +17,8 @@ from embedkit.cli.audit import audit
 from embedkit.cli.exports import export
 from embedkit.cli.losses import losses
 from embedkit.cli.mine import mine
+from embedkit.cli.options import DEFAULT_STORE, AsJson, StoreDir, print_json
+from embedkit.cli.store import store_app
 from embedkit.core.errors import EmbedkitError
 
 app = typer.Typer(
@@ -26,11 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-store_app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
-StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.", metavar="DIR")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -38,8 +37,6 @@ Settings = Annotated[
     ),
 ]
 Until = Annotated[str | None, typer.Option("--until", help="Stop after this stage.", metavar="STAGE")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
-DEFAULT_STORE = Path(".embedkit")
 _STOPPED = 130
 _USERS = {  # what a user can mend: no permission, no space, a file where a folder goes
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
@@ -121,7 +118,7 @@ def plan(
     from embedkit.cli.tables import plan_json, print_plan
 
     if as_json:
-        _print_json(plan_json(loaded.name, forecasts))
+        print_json(plan_json(loaded.name, forecasts))
     else:
         print_plan(loaded.name, forecasts)
 
@@ -139,7 +136,7 @@ def diff(
 
     found, changes = difference(run_a, run_b), version_changes(run_a, run_b)
     if as_json:
-        _print_json({"stages": [asdict(d) for d in found], "versions": changes})
+        print_json({"stages": [asdict(d) for d in found], "versions": changes})
         return
     for d in found:
         upstream = f"reads {', '.join(d.because_of)}, which differs" if d.because_of else ""
@@ -158,7 +155,7 @@ def doctor(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
 
     findings = examine(store)
     if as_json:
-        _print_json([asdict(f) for f in findings])
+        print_json([asdict(f) for f in findings])
         return
     from embedkit.cli.tables import print_findings
 
@@ -193,65 +190,13 @@ def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     from embedkit.recipe import schema as recipe_schema
 
-    _print_json(recipe_schema())
+    print_json(recipe_schema())
 
 
 @app.command()
 def version() -> None:
     """Print embedkit's version."""
     print(__version__)
-
-
-@store_app.command("ls")
-def store_ls(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """List artifacts, unfinished work and stored vectors with their sizes and ages."""
-    from embedkit.cli.tables import entry_json, print_entries
-    from embedkit.core.store import Store
-    from embedkit.maintenance import entries
-
-    found = entries(Store(store.resolve()))
-    if as_json:
-        _print_json([entry_json(e) for e in found])
-    else:
-        print_entries(found)
-
-
-@store_app.command("gc")
-def store_gc(
-    store: StoreDir = DEFAULT_STORE,
-    older_than: Annotated[float, typer.Option("--older-than", help="Only what is at least this many days old.")] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")] = False,
-) -> None:
-    """Remove what no existing run folder uses: artifacts, work of dead processes, vectors of their models."""
-    from embedkit.cli.tables import size_text
-    from embedkit.core.store import Store
-    from embedkit.maintenance import collect, garbage
-
-    place = Store(store.resolve())
-    found = garbage(place, older_than=older_than * 86_400)
-    verb = "would remove" if dry_run else "removing"
-    for entry in found:
-        print(f"{verb} {entry.sort} {entry.name[:12]} ({entry.kind}, {size_text(entry.bytes)})")
-    freed = sum(e.bytes for e in found) if dry_run else collect(place, found)
-    print(f"{size_text(freed)} {'would be ' if dry_run else ''}freed, {len(found)} entries")
-
-
-@store_app.command("verify")
-def store_verify(store: StoreDir = DEFAULT_STORE) -> None:
-    """Check every file of the store against its digest. Exit code 1 if something is damaged."""
-    from embedkit.core.store import Store
-    from embedkit.maintenance import verify
-
-    problems = list(verify(Store(store.resolve())))
-    for problem in problems:
-        print(problem)
-    print(f"{len(problems)} damaged" if problems else "all files are what their manifests say")
-    if problems:
-        raise typer.Exit(1)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def _stop(*_: object) -> None:
