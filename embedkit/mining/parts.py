@@ -26,7 +26,7 @@ from embedkit.mining.signals import Signals
 if TYPE_CHECKING:
     from embedkit.mining.stage import Mine
 
-_BYTES_PER_CANDIDATE: Final = 512  # of one query, at the peak: rows, scores of some signals, masks, Python objects
+_BYTES_PER_CANDIDATE: Final = 1024  # of one query, at the peak: rows, scores of some signals, masks, Python objects
 _SMALLEST, _LARGEST = 64, 65_536
 
 
@@ -142,5 +142,5 @@ def searched(facts: Mapping[str, Any]) -> str:
 def block_size(memory: int, width: int) -> int:
     """How many queries with `width` candidates each are mined at a time in `memory` bytes; a multiple of 64, so that
     teachers, who score 64 queries together, see the same ones together whatever the memory."""
-    wanted = max(_SMALLEST, min(_LARGEST, memory // (4 * width * _BYTES_PER_CANDIDATE // 2)))
+    wanted = max(_SMALLEST, min(_LARGEST, memory // (width * _BYTES_PER_CANDIDATE)))
     return wanted // _SMALLEST * _SMALLEST

@@ -30,7 +30,8 @@ SignalName = Annotated[str, Field(pattern=SIGNAL_NAME)]
 
 
 class Mine(Stage):
-    """Retrieve each query's nearest documents in the whole corpus and keep the best that pass the filters.
+    """Retrieve each query's nearest documents, of the whole corpus or of those that are positives (`among`), and keep
+    the best that pass the filters.
 
     Never a negative: a document judged relevant to the query or to one of the same text, one of the same text as such
     a document, or as the query itself. `top_k` counts candidates besides these. Where too few pass the filters, a
@@ -152,7 +153,7 @@ class Mine(Stage):
             rows=work.rows,
             tokens=work.tokens,
             flops=work.flops + search,
-            memory=work.memory + 32 * queries * self.top_k,
+            memory=encode_memory(model, texts=0) + int(self.memory),  # vectors stay on disk
             overhead=2.0,
             size=replace(data, documents_per_pair=1.0 + self.negatives, pairs=queries),
         )
