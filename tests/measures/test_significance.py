@@ -1,12 +1,16 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import norm, permutation_test
+from scipy.stats import t as student
 
 from embedkit.core.errors import DataError
-from embedkit.measures import significance
+from embedkit.measures import bootstrap, randomization
 from embedkit.measures.significance import paired_bootstrap, paired_randomization
+from embedkit.measures.statistics import chunks
 from tests import oracles
 
 values = st.lists(st.floats(0, 1, width=16), min_size=2, max_size=9)
@@ -24,15 +28,17 @@ def test_the_bootstrap_equals_its_definition():
     draws = np.random.default_rng(3).integers(0, 25, (400, 25)).tolist()
     means = oracles.bootstrap_means_by_hand((a - b).tolist(), draws)
     rarer = min(sum(mean <= 0 for mean in means), sum(mean >= 0 for mean in means))
+    tail = norm.cdf(np.sqrt(25 / 24) * student.ppf(0.025, 24))
     assert found.difference == pytest.approx(a.mean() - b.mean())
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
-    assert found.p == pytest.approx(2 * (rarer + 1) / 401)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [tail, 1 - tail])))
+    assert found.p == pytest.approx(2 * student.cdf(norm.ppf((rarer + 1) / 401) * np.sqrt(24 / 25), 24))
 
 
 def test_the_interval_does_not_depend_on_the_memory_it_takes(monkeypatch):
     a, b = pair(30, 0.02, 1)
     whole = paired_bootstrap(a, b, samples=500), paired_randomization(a, b, samples=500)
-    monkeypatch.setattr(significance, "_CELLS", 100)
+    for module in (bootstrap, randomization):
+        monkeypatch.setattr(module, "chunks", partial(chunks, cells=100))
     assert (paired_bootstrap(a, b, samples=500), paired_randomization(a, b, samples=500)) == whole
 
 
@@ -66,7 +72,8 @@ def test_a_clear_difference_is_seen_and_p_is_never_zero():
     a, b = pair(100, 0.5, 0)
     found = paired_bootstrap(a, b, samples=999)
     assert found.low > 0.4
-    assert found.p == pytest.approx(2 / 1000)
+    assert found.p == pytest.approx(2 * student.cdf(norm.ppf(1 / 1000) * np.sqrt(99 / 100), 99))
+    assert 0 < found.p < 0.003
     assert paired_randomization(a, b, samples=999) == pytest.approx(1 / 1000)
 
 
@@ -98,6 +105,11 @@ def test_p_is_about_uniform_where_nothing_differs(p_of):
     p = np.array([p_of(*pair(80, 0.0, seed)) for seed in range(300)])
     for level in (0.05, 0.1, 0.5):
         assert abs((p <= level).mean() - level) < 3 * np.sqrt(level * (1 - level) / len(p)) + 0.015
+
+
+def test_one_query_tells_nothing():
+    found = paired_bootstrap([0.9], [0.1])
+    assert (found.low, found.high, found.p) == (0.8, 0.8, 1.0)
 
 
 @pytest.mark.parametrize("test", [paired_bootstrap, paired_randomization])
