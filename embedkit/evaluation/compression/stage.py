@@ -20,13 +20,12 @@ from embedkit.evaluation.compression.contest import Contest
 from embedkit.evaluation.compression.figures import Judged, Resampling, summary
 from embedkit.evaluation.compression.searches import Archive, Search
 from embedkit.evaluation.compression.variants import DEFAULT, PQ, AnyVariant, Float32, Rescored, Shortened
+from embedkit.evaluation.stage import Metric
 from embedkit.measures.ranking import PerQuery
 from embedkit.retrieval.encoder import open_encoder
 
 SPEED: Final = "speed.json"
 PER_QUERY: Final = "per_query.parquet"
-
-Metric = Annotated[str, Field(pattern=r"^(ndcg|mrr|map|recall|precision)@([1-9][0-9]{0,2}|1000)$")]
 
 
 class Compress(Stage):
@@ -42,8 +41,8 @@ class Compress(Stage):
     model: ModelRef
     data: DatasetRef
     split: Literal["train", "dev", "test"] = "test"
-    variants: Annotated[tuple[AnyVariant, ...], Field(min_length=1)] = DEFAULT
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("ndcg@10", "mrr@10", "recall@100")
+    variants: tuple[AnyVariant, ...] = DEFAULT
+    metrics: tuple[Metric, ...] = ("ndcg@10", "mrr@10", "recall@100")  # the first is the one that is drawn
     overlaps: tuple[PositiveInt, ...] = (10, 100)  # k of the full ranking's first k that are found again
     calibration: Annotated[int, Field(ge=2)] = 10_000  # documents that codecs learn from
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -51,12 +50,14 @@ class Compress(Stage):
     seed: NonNegativeInt = 0
     rounds: Annotated[PositiveInt, Execution()] = 5  # times that searches are timed
 
-    @field_validator("variants")
+    @field_validator("variants", "metrics")
     @classmethod
-    def _once(cls, values: tuple[AnyVariant, ...]) -> tuple[AnyVariant, ...]:
-        names = [variant.label for variant in values]
+    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [value if isinstance(value, str) else value.label for value in values]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{twice[0]!r} is there twice")
+        if not values:
+            raise ValueError("name at least one")
         return values
 
     def facts(self) -> Mapping[str, JsonValue]:
