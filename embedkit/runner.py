@@ -2,9 +2,11 @@
 
 import gc
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from embedkit.core.errors import EmbedkitError, RecipeError, StageError
 from embedkit.core.progress import Emit, Progress, ignore, silent
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
-from embedkit.core.store import Store
+from embedkit.core.store import Busy, Store
 from embedkit.machine import machine, measured, versions
 from embedkit.outputs import open_run_folder, write_outputs
 from embedkit.pins import check_unchanged, pin
@@ -83,33 +85,42 @@ def run(
 def _make_all(
     steps: Sequence[Step], pins: Pins, place: Store, progress: Progress, emit: Emit
 ) -> tuple[dict[str, Artifact], list[str]]:
-    """Every step's artifact, and the names of those that were made now."""
+    """Every step's artifact, and the names of those that were made now.
+
+    Of the parts of a stage, those that another process is making are left for last: so processes with one store share
+    the parts between them, each on its own device.
+    """
     artifacts: dict[str, Artifact] = {}
     made: list[str] = []
-    failed: list[EmbedkitError] = []
-    for before, step in zip([None, *steps], steps, strict=False):
-        if failed and before is not None and step.part_of != before.part_of:
-            break  # what needs these parts
-        found = place.find(step.key)
-        if found is None:
+    for parent, some in groupby(steps, key=lambda step: step.part_of):
+        failed: list[EmbedkitError] = []
+        todo, busy = deque(some), 0  # parts in a row that were found busy
+        while todo:
+            step = todo.popleft()
+            found = place.find(step.key)
             try:
-                found = _make(step, pins, place, progress, emit)
+                if found is None:
+                    found = _make(step, pins, place, progress, emit, wait=parent is None or busy > len(todo))
+                    made.append(step.name)
+                else:
+                    emit("stage_kept", {"stage": step.name, "key": step.key, "part_of": step.part_of})
+            except Busy:
+                todo.append(step)
+                busy += 1
+                continue
             except EmbedkitError as error:
-                if step.part_of is None:
+                if parent is None:
                     raise
                 failed.append(error)
                 emit("stage_failed", {"stage": step.name, "key": step.key, "problems": error.problems})
                 continue
-            made.append(step.name)
-        else:
-            emit("stage_kept", {"stage": step.name, "key": step.key, "part_of": step.part_of})
-        artifacts[step.name] = found
-    if failed:
-        raise PartsFailed(failed, steps, artifacts)
+            artifacts[step.name], busy = found, 0
+        if failed:
+            raise PartsFailed(failed, steps, artifacts)
     return artifacts, made
 
 
-def _make(step: Step, pins: Pins, store: Store, progress: Progress, emit: Emit) -> Artifact:
+def _make(step: Step, pins: Pins, store: Store, progress: Progress, emit: Emit, *, wait: bool) -> Artifact:
     """Run one step and publish its artifact."""
 
     def emit_for_stage(event: str, facts: Mapping[str, Any]) -> None:
@@ -138,7 +149,9 @@ def _make(step: Step, pins: Pins, store: Store, progress: Progress, emit: Emit) 
         "inputs": {**step.sources, **{f"parts.{name}": step.inputs[name] for name in step.stage.parts()}},
     }
     try:
-        artifact = store.get_or_make(step.key, work, about=about, emit=emit_for_stage)
+        artifact = store.get_or_make(step.key, work, about=about, emit=emit_for_stage, wait=wait)
+    except Busy:
+        raise
     except EmbedkitError as error:
         raise type(error)(*(f"stages.{step.name}: {problem}" for problem in error.problems)) from error
     taken = store.manifest(step.key).made

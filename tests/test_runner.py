@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
+from filelock import FileLock
 
 from embedkit import maintenance
 from embedkit.core.errors import DataError, EmbedkitError, RecipeError
@@ -17,6 +19,7 @@ from embedkit.core.stage import Stage
 from embedkit.core.stats import write_stats
 from embedkit.core.store import Store
 from embedkit.difference import difference
+from embedkit.plan import plan
 from embedkit.recipe import Recipe
 from embedkit.runner import PartsFailed, run
 
@@ -129,6 +132,60 @@ def test_every_part_that_fails_is_told(place, monkeypatch):
     with pytest.raises(PartsFailed) as caught:
         run(recipe(), **place)
     assert caught.value.problems == tuple(f"stages.ab/{m}/upper: model: found {m!r}" for m in "ab")
+
+
+def test_parts_that_another_process_makes_are_left_for_last(place, monkeypatch):
+    """The other process holds the first part's lock until this one has made the second."""
+    keys = {step.name: step.key for step in plan(recipe().stages)}
+    store = Store(place["store"].resolve())
+    store.work.mkdir(parents=True)
+    lock = FileLock(store.work / f"{keys['ab/a/upper']}.lock", thread_local=False)
+    lock.acquire()
+    upper, order = Upper.run, []
+
+    def released(stage, inputs, out, context):
+        order.append(stage.model)
+        if stage.model == "b":
+            lock.release()
+        upper(stage, inputs, out, context)
+
+    monkeypatch.setattr(Upper, "run", released)
+    result = run(recipe(), **place)
+    assert order == ["b", "a"]
+    assert result.made == ["a", "b", "ab/b/upper", "ab/a/upper", "ab"]
+
+
+def test_two_runs_at_once_share_the_parts(place, tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from tests.test_runner import Join, Source, Upper
+        from embedkit.recipe import Recipe
+        from embedkit.runner import run
+
+        upper, mine = Upper.run, []
+        def slow(stage, inputs, out, context):
+            mine.append(stage.model)
+            time.sleep(0.3)
+            upper(stage, inputs, out, context)
+        Upper.run = slow
+        sources = {f"s{i}": Source(text=str(i)) for i in range(8)}
+        recipe = Recipe("toy", {**sources, "all": Join(models=tuple(sources))})
+        run(recipe, store=Path(sys.argv[1]), out=Path(sys.argv[2]))
+        print(len(mine))
+    """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, str(script), str(place["store"])]
+    both = [
+        subprocess.Popen([*command, str(tmp_path / name)], stdout=subprocess.PIPE, text=True, env=environment)
+        for name in ("one", "two")
+    ]
+    counts = [int(process.communicate(timeout=120)[0]) for process in both]
+    assert sum(counts) == 8
+    assert [(tmp_path / name / "all" / "text.txt").read_text() for name in ("one", "two")] == ["01234567"] * 2
 
 
 def test_a_parts_facts_are_part_of_its_key(place, monkeypatch):

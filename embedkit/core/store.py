@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -24,6 +25,10 @@ from embedkit.core.stage import Artifact
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+
+
+class Busy(ArtifactError):
+    """Another process is making this artifact."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +84,19 @@ class Store:
         *,
         about: Mapping[str, Any],
         emit: Emit = ignore,
+        wait: bool = True,
     ) -> Artifact:
         """The artifact of this key, made first if the store has none.
 
         `make(draft, work)` fills the empty folder `draft` and may keep whatever helps a later attempt in `work`; it
-        returns the manifest's `made` entry. One process makes a key at a time; the others wait and find it made.
-        `about` has the manifest's `kind`, `type`, `spec` and `inputs`.
+        returns the manifest's `made` entry. One process makes a key at a time; the others wait and find it made, or,
+        if they are not to `wait`, get a `Busy` error. `about` has the manifest's `kind`, `type`, `spec` and `inputs`.
         """
         if found := self.find(key):
             return found
         work = self.work / key
         draft = work / "draft"
-        with self._lock(key, emit):
+        with self._lock(key, emit, wait=wait):
             if found := self.find(key):
                 return found
             shutil.rmtree(draft, ignore_errors=True)
@@ -114,15 +120,21 @@ class Store:
             shutil.rmtree(work, ignore_errors=True)
         return self.get(key)
 
-    def _lock(self, key: str, emit: Emit) -> FileLock:
+    @contextmanager
+    def _lock(self, key: str, emit: Emit, *, wait: bool) -> Iterator[None]:
         self.work.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.work / f"{key}.lock")
         try:
             lock.acquire(timeout=0)
-            lock.release()
         except Timeout:
+            if not wait:
+                raise Busy(f"{self.work / key}: another process is making this artifact") from None
             emit("waiting", {"key": key, "why": "another process is making this artifact"})
-        return lock
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def manifest(self, key: str) -> Manifest:
         """The manifest of a finished artifact."""
