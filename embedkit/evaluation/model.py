@@ -63,6 +63,21 @@ class Search:
         scores = pair_scores(self.queries, self.documents, rows[known, 0], rows[known, 1])
         return [wanted[at] for at in known.tolist()], rows[known], scores
 
+    def vectors(
+        self, qrels: Mapping[str, Mapping[str, int]], most: int = 4096
+    ) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
+        """Of relevant pairs, the vectors of queries (n, D) and documents (n, D); those of documents of any kind (m, D);
+        and the rows (n,) of the pairs' queries. At most `most` each, evenly spaced in the order they come."""
+        relevant = {query: {d: grade for d, grade in docs.items() if grade > 0} for query, docs in qrels.items()}
+        _, rows, _ = self.pairs(relevant)
+        rows = rows[_spread(len(rows), most)]
+        return (
+            self.queries[rows[:, 0]],
+            self.documents[rows[:, 1]],
+            self.documents[_spread(self.documents.shape[0], most)],
+            rows[:, 0],
+        )
+
 
 class StoredModel:
     """An encoder and a search engine for mteb, whose vectors come from the embedding store.
@@ -161,6 +176,11 @@ def _reranked(
         scores = pair_scores(search.queries[row : row + 1], search.documents, np.zeros(len(rows), np.int64), rows)
         best, values = best_of(rows[None], scores[None], top_k)
         yield query, dict(zip(_at(search.doc_ids, best[0]), values[0].tolist(), strict=True))
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of `count` rows, evenly spaced."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64))
 
 
 def _at(ids: Sequence[str], rows: NDArray[np.int64]) -> list[str]:

@@ -15,6 +15,7 @@ from embedkit.core.stats import write_stats
 from embedkit.evaluation.containment import contained
 from embedkit.evaluation.gathering import Gathered
 from embedkit.evaluation.results import Part, read_result, write_result
+from embedkit.evaluation.separation import geometry, measure, write_separation
 from embedkit.evaluation.tasks import AnyTask, LocalTask
 from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.identity import read_config
@@ -49,6 +50,13 @@ class EvaluateOne(Stage):
             model = StoredModel(encoder, named, self.task.prompts, context.progress)
             result = evaluate(model, self.task.open(inputs, context.work), context.work)
         write_result(out, result)
+        figures = measure(out)
+        for part in result.parts:
+            if part.name in figures:
+                queries, documents, sample, codes = model.searches[part.subset, part.split].vectors(part.qrels)
+                figures[part.name]["geometry"] = geometry(queries, documents, sample, codes=codes)
+        if figures:
+            write_separation(out, figures)
         counts = {
             "queries": sum(len(part.qrels) or len(part.units) for part in result.parts),
             "items": sum(len(part.items.ids) for part in result.parts if part.items),

@@ -16,6 +16,7 @@ from embedkit.core.stats import read_stats
 from embedkit.core.store import Store, digests
 from embedkit.evaluation.containment import contained
 from embedkit.evaluation.results import read_result
+from embedkit.evaluation.separation import read_separation
 from embedkit.evaluation.stage import Evaluate, EvaluateOne
 from embedkit.evaluation.tasks import LocalTask
 from embedkit.measures.ranking import mean_scores, per_query
@@ -77,6 +78,18 @@ def test_a_part_keeps_mtebs_scores_and_the_run(inputs, tmp_path, context):
     assert len(rows) == 24 * 60
     assert all(a["score"] >= b["score"] for a, b in pairwise(rows) if a["query_id"] == b["query_id"])
     assert read_stats(out)["counts"] == {"queries": 24, "items": 0, "queries_without_positives": 0}
+
+
+def test_a_part_tells_how_well_scores_separate(inputs, tmp_path, context):
+    out = run(EvaluateOne(model="x", task=TASK), inputs, tmp_path / "out", context)
+    figures = read_separation(out)[""]
+    result = read_result(out).parts[0]
+    positives = sum(grade > 0 for docs in result.qrels.values() for grade in docs.values())
+    assert figures["pairs"]["positives"] == positives == figures["geometry"]["pairs"]
+    assert 0.5 < figures["auc"]["pooled"]["value"] < 1
+    gold = [result.judged[q][d] for q, docs in result.qrels.items() for d, grade in docs.items() if grade > 0]
+    assert figures["geometry"]["tolerance"] == pytest.approx(sum(gold) / len(gold), abs=1e-6)
+    assert figures["geometry"]["sample"] == 60
 
 
 def test_the_same_evaluation_has_the_same_bytes(inputs, tmp_path, context):
