@@ -2,7 +2,7 @@
 huggingface_hub."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,13 +10,23 @@ from typing import Final
 from huggingface_hub import EvalResult, ModelCardData
 
 from embedkit._version import __version__
-from embedkit.report.comparison import Bootstrap, Comparison, Values, compare
+from embedkit.core.scores import TaskScores
+from embedkit.report.comparison import Bootstrap, Comparison, Evidence, compare
 from embedkit.report.lineage import SHORT, Lineage
 from embedkit.report.methods import Method, methods
 from embedkit.report.sections import data
 from embedkit.report.tables import metric_name
 from embedkit.report.templating import template
 
+_OTHER_TYPE: Final = ("feature-extraction", "Feature Extraction")
+_TASK_TYPES: Final = {  # mteb's kinds of tasks as the hub names them
+    "Retrieval": ("information-retrieval", "Information Retrieval"),
+    "Reranking": ("text-ranking", "Text Ranking"),
+    "STS": ("sentence-similarity", "Sentence Similarity"),
+    "Classification": ("text-classification", "Text Classification"),
+    "MultilabelClassification": ("text-classification", "Text Classification"),
+    "PairClassification": ("text-classification", "Text Classification"),
+}
 _TAGS: Final = ("sentence-transformers", "sentence-similarity", "feature-extraction", "embedkit")
 
 
@@ -33,12 +43,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Result:
-    """The model's mean on one metric of one task, and its difference from the baseline."""
+    """The model's score on one metric of one task, and its difference from the baseline."""
 
     task: str
     metric: str
     value: float
-    queries: int
+    scores: TaskScores  # of the task
     against_baseline: Comparison | None
 
 
@@ -55,6 +65,10 @@ class Card:
     data: Sequence[data.Card]
     methods: Sequence[Method]
 
+    def searches(self) -> bool:
+        """Whether all tasks rank a whole corpus."""
+        return all(result.scores.type == "Retrieval" for result in self.results)
+
     def warnings(self) -> list[str]:
         """What the card lacks."""
         lacks = []
@@ -68,17 +82,18 @@ class Card:
 
 
 def describe(
-    about: Identity, lineage: Lineage, values: Values, *, model: str, baseline: str | None, how: Bootstrap
+    about: Identity, lineage: Lineage, evidence: Evidence, *, model: str, baseline: str | None, how: Bootstrap
 ) -> Card:
     """Gather what the card says of `model`. It has no scores if it was not evaluated."""
     own = lineage.behind(model)
     if about.base_model is None:
         about = Identity(about.name, about.license, about.languages, about.tags, base_model(own))
     results = [
-        Result(task, metric, _mean(rows, metric), len(rows), _against(values, model, baseline, task, metric, how))
-        for (key, task), rows in values.items()
+        Result(task, metric, value, one, _against(evidence, model, baseline, task, metric, how))
+        for (key, task), one in evidence.scores.items()
         if key == model
-        for metric in next(iter(rows.values()))
+        for metric in (m for m in evidence.metrics(task) if m in one.metrics)
+        if (value := evidence.value(model, task, metric)) is not None
     ]
     name = lineage.label(baseline) if baseline and baseline != model else None
     return Card(about, own, model, results, name, how, data.section(own) or [], methods(own))
@@ -112,8 +127,8 @@ def front_matter(card: Card) -> str:
     about = card.about
     results = [
         EvalResult(
-            task_type="information-retrieval",
-            task_name="Information Retrieval",
+            task_type=_TASK_TYPES.get(result.scores.type, _OTHER_TYPE)[0],
+            task_name=_TASK_TYPES.get(result.scores.type, _OTHER_TYPE)[1],
             dataset_type="custom",
             dataset_name=result.task,
             metric_type=result.metric.replace("@", "_at_"),
@@ -136,12 +151,8 @@ def front_matter(card: Card) -> str:
 
 
 def _against(
-    values: Values, model: str, baseline: str | None, task: str, metric: str, how: Bootstrap
+    evidence: Evidence, model: str, baseline: str | None, task: str, metric: str, how: Bootstrap
 ) -> Comparison | None:
-    if baseline is None or baseline == model or (baseline, task) not in values:
+    if baseline is None or baseline == model:
         return None
-    return compare(values, model, baseline, task=task, metric=metric, how=how)
-
-
-def _mean(rows: Mapping[str, Mapping[str, float]], metric: str) -> float:
-    return sum(row[metric] for row in rows.values()) / len(rows)
+    return compare(evidence, model, baseline, task=task, metric=metric, how=how)

@@ -131,7 +131,7 @@ def _interval(
     ours, theirs = ({q: row[metric] for q, row in evidence.units.get(key, {}).items() if metric in row} for key in keys)
     if not ours or not theirs:
         return None
-    _check(ours.keys(), theirs.keys(), keys)
+    _check({*ours}, {*theirs}, keys)
     ids = sorted(ours)  # the order of rows must not move an interval
     a, b = ([side[i] for i in ids] for side in (ours, theirs))
     return paired_bootstrap(a, b, samples=how.samples, confidence=how.confidence, seed=how.seed)

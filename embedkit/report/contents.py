@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedkit.report import scoreboard
-from embedkit.report.comparison import Bootstrap, Comparison, Values
+from embedkit.report.comparison import Bootstrap, Comparison, Evidence
 from embedkit.report.lineage import Lineage, Node
 from embedkit.report.scoreboard import Board, Headline, Question
 
@@ -15,8 +15,13 @@ from embedkit.report.scoreboard import Board, Headline, Question
 class Verdict:
     """One task: the headlines and the score table."""
 
-    headlines: Sequence[Headline]
+    headlines: Sequence[Headline]  # none where the candidate has no score
     board: Board
+
+    @property
+    def metric(self) -> str:
+        """The one that decides."""
+        return self.board.metrics[0]
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,21 @@ class Contents:
     def intervals(self) -> int:
         """How many comparisons with the baseline the score tables make."""
         cells = (cell for v in self.verdicts for row in v.board.rows for cell in row.cells.values())
-        return sum(cell.against_baseline is not None for cell in cells)
+        return sum(
+            c is not None and c.against_baseline is not None and c.against_baseline.interval is not None for c in cells
+        )
 
 
-def gather(title: str, lineage: Lineage, values: Values, question: Question, how: Bootstrap) -> Contents:
+def gather(title: str, lineage: Lineage, evidence: Evidence, question: Question, how: Bootstrap) -> Contents:
     """Compute every number of the report. Raises `StageError` if a model it is about was not evaluated."""
-    keys = {model for model, _ in values} | {question.baseline, question.candidate, *question.peers}
+    keys = {*evidence.models()} | {question.baseline, question.candidate, *question.peers}
     names = {key: lineage.label(key) for key in keys | lineage.nodes.keys()}
     verdicts = [
         Verdict(
-            headlines=scoreboard.headlines(values, task, question, names, how),
-            board=scoreboard.board(values, task, question, how),
+            headlines=scoreboard.headlines(evidence, task, question, names, how),
+            board=scoreboard.board(evidence, task, question, how),
         )
-        for task in scoreboard.check(values, question, names)
+        for task in scoreboard.check(evidence, question, names)
     ]
     return Contents(title, question, how, names, verdicts, lineage)
 
@@ -106,7 +113,9 @@ def facts(contents: Contents) -> dict[str, Any]:
 
 def _task(verdict: Verdict) -> dict[str, Any]:
     return {
+        "metric": verdict.metric,
         "queries": verdict.board.queries,
+        "units": verdict.board.units,
         "headlines": [_comparison(headline.comparison) for headline in verdict.headlines],
         "models": [
             {
@@ -119,6 +128,7 @@ def _task(verdict: Verdict) -> dict[str, Any]:
                         "against_baseline": _comparison(cell.against_baseline) if cell.against_baseline else None,
                     }
                     for metric, cell in row.cells.items()
+                    if cell is not None
                 },
             }
             for row in verdict.board.rows
@@ -127,7 +137,7 @@ def _task(verdict: Verdict) -> dict[str, Any]:
 
 
 def _comparison(found: Comparison) -> dict[str, Any]:
-    return {**asdict(found), "verdict": found.verdict}
+    return {**asdict(found), "difference": found.difference, "verdict": found.verdict}
 
 
 def _known(combine: Any, values: Sequence[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from embedkit.report.contents import Contents, Verdict, lines
 from embedkit.report.graph import HEIGHT, WIDTH, Drawing, draw
 from embedkit.report.lineage import SHORT, Lineage
 from embedkit.report.plots import Bar, intervals
-from embedkit.report.sections import compression, data, environment, mining, soup, teaching, training
+from embedkit.report.sections import compression, data, environment, mining, separation, soup, teaching, training
 from embedkit.report.templating import template
 
 _SECTIONS: Final[Mapping[str, tuple[str, Callable[[Lineage], Any]]]] = {
@@ -17,6 +17,7 @@ _SECTIONS: Final[Mapping[str, tuple[str, Callable[[Lineage], Any]]]] = {
     "mining": ("Mined negatives", mining.section),
     "teaching": ("Teachers", teaching.section),
     "soup": ("Soups", soup.section),
+    "separation": ("Separation and calibration", separation.section),
     "compression": ("Compressed vectors", compression.section),
     "data": ("Data", data.section),
     "environment": ("Environment", environment.section),
@@ -40,12 +41,12 @@ def render(contents: Contents) -> str:
 
 def _intervals(contents: Contents, verdict: Verdict) -> Any:
     """The figure of a task: each model's difference from the baseline on the deciding metric."""
-    metric, baseline = contents.question.metric, contents.names[contents.question.baseline]
+    metric, baseline = verdict.metric, contents.names[contents.question.baseline]
     bars = []
     for row in verdict.board.rows:
-        found = row.cells[metric].against_baseline
-        if found is not None:
-            span = found.interval
+        cell = row.cells[metric]
+        found = cell.against_baseline if cell is not None else None
+        if found is not None and (span := found.interval) is not None:
             name = contents.names[row.model]
             bars.append(Bar(name, span.difference, span.low, span.high, strong=row.role == "candidate"))
     if not bars:

@@ -120,19 +120,21 @@ def headlines(
     metric = question.decides(evidence, task)
     if metric is None:
         return []
-    found = []
-    best = best_of(evidence, question.peers, task=task, metric=metric)
-    for reference in (question.baseline, *([best] if best else [])):
+
+    def ask(reference: str | None, *, chosen: bool) -> list[Headline]:
+        if reference is None:
+            return []
         one = compare(evidence, question.candidate, reference, task=task, metric=metric, how=how)
-        if one is not None:
-            choice = _choice(evidence, one, question, names) if len(found) or reference == best else ""
-            found.append(_headline(one, evidence.scores[one.model, task], names, how, choice))
-    return found
+        if one is None:
+            return []
+        choice = _choice(evidence, one, question, names) if chosen else ""
+        return [_headline(one, evidence.scores[one.model, task], names, how, choice)]
+
+    best = best_of(evidence, question.peers, task=task, metric=metric)
+    return [*ask(question.baseline, chosen=False), *ask(best, chosen=True)]
 
 
-def _cell(
-    evidence: Evidence, model: str, task: str, metric: str, question: Question, how: Bootstrap
-) -> Cell | None:
+def _cell(evidence: Evidence, model: str, task: str, metric: str, question: Question, how: Bootstrap) -> Cell | None:
     value = evidence.value(model, task, metric)
     if value is None:
         return None
@@ -159,7 +161,7 @@ def _headline(
         "higher": f"The interval excludes zero: {ours} {does[0]} than {theirs} on these {units}.",
         "lower": f"The interval excludes zero: {ours} {does[1]} than {theirs} on these {units}.",
         "unclear": f"The interval includes zero: these {units} do not tell {ours} and {theirs} apart.",
-        "untested": f"There is no interval: only the score as a whole is known, not what it is made of.",
+        "untested": "There is no interval: only the score as a whole is known, not what it is made of.",
     }
     return Headline(f"{ours} against {theirs}", found, f"{figures}.", meaning[found.verdict], choice)
 
@@ -171,7 +173,9 @@ def _choice(evidence: Evidence, found: Comparison, question: Question, names: Ma
         return ""
     word = "better" if len(scored) == 2 else "best"
     units = units_of(evidence.scores[found.model, found.task])
-    return f"{names[found.reference]} is the {word} of {listed(scored)}, chosen on these same {units}, which favours it."
+    return (
+        f"{names[found.reference]} is the {word} of {listed(scored)}, chosen on these same {units}, which favours it."
+    )
 
 
 def _role(model: str, question: Question) -> Literal["baseline", "candidate", "peer", ""]:

@@ -8,7 +8,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
-from embedkit.core.scores import read_per_query
 from embedkit.core.spec import ModelRef, Reference, ScoresRef
 from embedkit.core.stage import Artifact, Context, Stage, require_lookup
 from embedkit.core.stats import write_stats
@@ -32,7 +31,7 @@ class Report(Stage):
     peers: tuple[ModelRef, ...] = ()  # the candidate's margin is over the best of them
     compressions: tuple[CompressionRef, ...] = ()  # `compress` stages to show
     title: str = "What the run came to"
-    metric: Metric | None = None  # decides the headline; by default the first that was evaluated
+    metric: Metric | None = None  # decides where a task has it; by default each task's own main metric
     confidence: Confidence = 0.95
     samples: PositiveInt = 10_000
     seed: NonNegativeInt = 0
@@ -49,19 +48,19 @@ class Report(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write index.html, report.json with the same numbers, and stats.json."""
-        from embedkit.report.comparison import Bootstrap
+        from embedkit.report.comparison import Bootstrap, Evidence
         from embedkit.report.contents import as_json, gather
         from embedkit.report.page import render
-        from embedkit.report.scoreboard import Question, metrics_of
+        from embedkit.report.scoreboard import Question
 
         named = [inputs[name] for name in (self.scores, self.baseline, self.candidate, *self.peers)]
         roots = [artifact.key for artifact in (*named, *(inputs[name] for name in self.compressions))]
         lineage = walk(roots, require_lookup(context), context.labels)
         scores, baseline, candidate, *peers = (artifact.key for artifact in named)
-        values = read_per_query(lineage.nodes[scores].path)
-        question = Question(baseline, candidate, peers, self.metric or metrics_of(values)[0])
+        evidence = Evidence.read(lineage.nodes[scores].path)
+        question = Question(baseline, candidate, peers, self.metric)
         how = Bootstrap(self.samples, self.confidence, self.seed)
-        contents = gather(self.title, lineage, values, question, how)
+        contents = gather(self.title, lineage, evidence, question, how)
         (out / "index.html").write_text(render(contents), encoding="utf-8")
         (out / "report.json").write_text(as_json(contents), encoding="utf-8")
         tasks, stages = len(contents.verdicts), len(lineage.stages())
@@ -94,7 +93,7 @@ class Package(Stage):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Give `out` the model's files, write README.md and stats.json."""
         from embedkit.report.card import Identity, describe, write_card
-        from embedkit.report.comparison import Bootstrap
+        from embedkit.report.comparison import Bootstrap, Evidence
         from embedkit.report.release import link_model
 
         model, scores = inputs[self.model], inputs[self.scores]
@@ -104,7 +103,7 @@ class Package(Stage):
         files = link_model(model.path, out)
         about = Identity(self.name, self.license, self.languages, self.tags, self.base_model)
         how = Bootstrap(self.samples, self.confidence, self.seed)
-        card = describe(about, lineage, read_per_query(scores.path), model=model.key, baseline=baseline, how=how)
+        card = describe(about, lineage, Evidence.read(scores.path), model=model.key, baseline=baseline, how=how)
         write_card(out, card)
         summary = [f"{self.model} as an ordinary sentence-transformers folder, with a model card"]
         write_stats(out, {"summary": summary, "counts": {"files": files}, "warnings": card.warnings()})
