@@ -1,0 +1,1 @@
+"""Copies of official data sets in a folder, for evaluation without a network."""
