@@ -13,6 +13,7 @@ _PAGE: Final = "compression.html"
 _PLACES: Final = {  # parameter -> its option, and the field it sets
     "split": ("--split", "compressed.split"),
     "metrics": ("--metric", "compressed.metrics"),
+    "identical": ("--ignore-identical-ids", "compressed.ignore_identical_ids"),
     "calibration": ("--calibration", "compressed.calibration"),
     "rounds": ("--rounds", "compressed.rounds"),
     "query_prompt": ("--query-prompt", "model.prompts.query"),
@@ -62,6 +63,9 @@ def compress(
     split: Annotated[Words, _option("--split", "Whose queries: train, dev or test; test by default")] = None,
     metrics: Annotated[
         Many, _option("--metric", "E.g. ndcg@10. May be repeated; the first is the one that is drawn.")
+    ] = None,
+    identical: Annotated[
+        bool | None, _option("--ignore-identical-ids", "Leave out documents that have their query's id.")
     ] = None,
     calibration: Annotated[
         Number, _option("--calibration", "Documents that ranges and centroids are learnt from; 10000 by default")

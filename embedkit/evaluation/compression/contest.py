@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 
+from embedkit.core.columns import places
 from embedkit.core.progress import Progress, silent
 from embedkit.evaluation.compression.figures import Found, Judged, Resampling, compare, front, sizes
 from embedkit.evaluation.compression.searches import Search
@@ -21,7 +22,8 @@ TIMED: Final = 1000  # queries at most
 class Contest:
     """Searches by name, that of the full vectors first; `queries` (Q, D) are those of `judged`, in its order.
 
-    Rankings are as deep as the deepest of `metrics` and `overlaps` asks for; the first of `metrics` decides.
+    Rankings are as deep as the deepest of `metrics` and `overlaps` asks for; the first of `metrics` decides. With
+    `ignore_identical_ids` no ranking holds the document that has the query's id.
     """
 
     searches: Mapping[str, Search]
@@ -29,6 +31,7 @@ class Contest:
     judged: Judged
     metrics: Sequence[str]
     overlaps: Sequence[int]
+    ignore_identical_ids: bool = False
 
     @property
     def documents(self) -> int:
@@ -38,12 +41,13 @@ class Contest:
     @property
     def depth(self) -> int:
         """Documents that are ranked for a query."""
-        return min(self.documents, max([*(parse_metric(metric)[1] for metric in self.metrics), *self.overlaps]))
+        wanted = max([*(parse_metric(metric)[1] for metric in self.metrics), *self.overlaps])
+        return min(self.documents - self.ignore_identical_ids, wanted)
 
     @property
     def cuts(self) -> list[int]:
         """Those of `overlaps` that not every ranking fulfils."""
-        return [k for k in self.overlaps if k < self.documents]
+        return [k for k in self.overlaps if k < self.documents - self.ignore_identical_ids]
 
     def values(self, progress: Progress = silent) -> dict[str, PerQuery]:
         """variant -> query_id -> metric -> value, `overlap@k` among the metrics."""
@@ -51,11 +55,17 @@ class Contest:
         full: Found | None = None
         with progress("search", len(self.searches)) as advance:
             for name, search in self.searches.items():
-                found = Found(*search.best(self.queries, self.depth))
+                found = self._found(search)
                 full = full or found
                 values[name] = self.judged.measure(found, full, self.metrics, self.cuts)
                 advance(1)
         return values
+
+    def _found(self, search: Search) -> Found:
+        if not self.ignore_identical_ids:
+            return Found(*search.best(self.queries, self.depth))
+        own = places(self.judged.doc_ids, self.judged.query_ids)
+        return Found(*search.best(self.queries, self.depth + 1)).without(own)
 
     def rows(self, values: Mapping[str, PerQuery], how: Resampling) -> list[dict[str, Any]]:
         """A row a variant, as stats.json has it: name, bytes, metrics, and whether it is on the front."""

@@ -21,6 +21,14 @@ class Found:
     rows: Rows
     scores: Doubles
 
+    def without(self, own: Rows) -> "Found":
+        """The same without each query's document `own` (Q,), -1 for none; without its last one where that is not
+        among them."""
+        kept = self.rows != own[:, None]
+        kept[kept.all(axis=1), -1] = False
+        shape = len(self.rows), self.rows.shape[1] - 1
+        return Found(self.rows[kept].reshape(shape), self.scores[kept].reshape(shape))
+
 
 @dataclass(frozen=True)
 class Judged:

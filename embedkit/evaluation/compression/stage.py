@@ -44,6 +44,7 @@ class Compress(Stage):
     variants: tuple[AnyVariant, ...] = DEFAULT
     metrics: tuple[Metric, ...] = ("ndcg@10", "mrr@10", "recall@100")  # the first is the one that is drawn
     overlaps: tuple[PositiveInt, ...] = (10, 100)  # k of the full ranking's first k that are found again
+    ignore_identical_ids: bool = False  # leave out documents that have their query's id, where queries are documents
     calibration: Annotated[int, Field(ge=2)] = 10_000  # documents that codecs learn from
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     samples: PositiveInt = 10_000
@@ -83,7 +84,9 @@ class Compress(Stage):
         queries = encoder.queries([texts[query] for query in qrels])
         try:
             judged = Judged(list(qrels), corpus.ids, qrels)
-            contest = Contest(self._open(archive), queries, judged, self.metrics, self.overlaps)
+            contest = Contest(
+                self._open(archive), queries, judged, self.metrics, self.overlaps, self.ignore_identical_ids
+            )
             values = contest.values(context.progress)
             stats = self._stats(contest, values)
             speed = contest.times(self.rounds, context.progress)
@@ -138,20 +141,20 @@ class Compress(Stage):
         return {
             "summary": summary(rows, self.metrics[0]),
             "counts": {"queries": queries, "documents": contest.documents, "dimensions": dimensions},
-            "warnings": self._warnings(contest.documents),
+            "warnings": self._warnings(contest),
             "split": self.split,
             "metrics": list(self.metrics),
             "confidence": self.confidence,
             "variants": rows,
         }
 
-    def _warnings(self, documents: int) -> list[str]:
+    def _warnings(self, contest: Contest) -> list[str]:
         lines = [
-            f"overlap@{k} is left out: the corpus has {documents:,} documents, and any ranking holds them all"
+            f"overlap@{k} is left out: of {contest.documents:,} documents any ranking holds that many"
             for k in self.overlaps
-            if k >= documents
+            if k not in contest.cuts
         ]
-        learnt = min(documents, self.calibration)
+        learnt = min(contest.documents, self.calibration)
         if learnt < ADVISED and any(isinstance(code, PQ) for code in self._codecs()):
             lines.append(f"pq learns from {learnt:,} documents; FAISS advises {ADVISED:,}")
         return lines

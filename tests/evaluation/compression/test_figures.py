@@ -60,3 +60,10 @@ def test_the_front_is_what_nothing_beats():
         assert on == (not beaten)
     assert all(front(points[:1]))
     assert list(itertools.compress(points, front(points)))
+
+
+def test_a_querys_own_document_is_taken_out_of_its_ranking():
+    found = Found(np.array([[3, 1, 2], [8, 1, 0], [4, 5, 6]]), np.array([[3.0, 2, 1], [9, 8, 7], [6, 5, 4]]))
+    left = found.without(np.array([1, -1, 6]))
+    assert left.rows.tolist() == [[3, 2], [8, 1], [4, 5]]
+    assert left.scores.tolist() == [[3.0, 1.0], [9.0, 8.0], [6.0, 5.0]]

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from embedkit.core.errors import DataError, EmbedkitError
-from embedkit.core.records import read_dataset
+from embedkit.core.records import Corpus, Dataset, read_dataset, write_dataset
 from embedkit.core.spec import identity
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
@@ -104,8 +104,40 @@ def test_an_overlap_that_any_ranking_has_is_left_out(inputs, tmp_path):
     out = run(stage(overlaps=(5, 60, 100)), inputs, tmp_path)
     stats = read_stats(out)
     assert "overlap@60" not in stats["variants"][0]["metrics"]
-    assert stats["warnings"][0].startswith("overlap@60 is left out: the corpus has 60 documents")
+    assert stats["warnings"][0].startswith("overlap@60 is left out: of 60 documents")
     assert len(stats["warnings"]) == 2
+
+
+def test_documents_with_the_querys_id_are_left_out_where_that_is_asked_for(inputs, tmp_path):
+    dataset = read_dataset(inputs["data"].path)
+    query, (doc, *_) = next((query, list(docs)) for query, docs in dataset.qrels["test"].items())
+    ids = [query if one == doc else one for one in dataset.corpus.ids]
+    corpus = Corpus(ids, dataset.corpus.titles, dataset.corpus.texts)
+    test = {
+        q: {"d1": 1} if q == query else docs
+        for q, docs in dataset.qrels["test"].items()
+        if q == query or doc not in docs
+    }
+    (tmp_path / "data").mkdir()
+    write_dataset(tmp_path / "data", Dataset(corpus, dataset.queries, {"test": test}))
+    inputs["data"] = Artifact("e" * 64, tmp_path / "data")
+    metrics = ("precision@59", "recall@60")
+    with_it, without = (
+        pq.read_table(
+            run(stage(metrics=metrics, ignore_identical_ids=ignore), inputs, tmp_path / str(ignore)) / PER_QUERY
+        )
+        for ignore in (False, True)
+    )
+    assert with_it.num_rows == without.num_rows == len(test) * (1 + len(VARIANTS))
+    assert set(without.column("recall@60").to_pylist()) == {1.0}  # all others are there, whatever the variant
+    context = Context(work=tmp_path / "work", embeddings=tmp_path / "False" / "embeddings")
+    encoder = open_encoder(inputs["model"].path, context)
+    texts = dict(zip(dataset.queries.ids, dataset.queries.texts, strict=True))
+    scores = encoder.queries([texts[query]])[0] @ encoder.documents(corpus.full_texts()).T
+    order = [ids[row] for row in np.argsort(-scores) if ids[row] != query]
+    one = run(stage(metrics=("mrr@59",), ignore_identical_ids=True), inputs, tmp_path / "mrr") / PER_QUERY
+    found = next(r for r in pq.read_table(one).to_pylist() if r["query_id"] == query and r["variant"] == FULL)
+    assert found["mrr@59"] == pytest.approx(1 / (1 + order.index("d1")))
 
 
 @pytest.mark.parametrize(
