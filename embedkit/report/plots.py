@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 # matplotlib wants real colours: these stand for CSS variables until the figure is text
 _INK, _MUTED, _RULE, _PAPER, _FIRST, _SECOND, _THIRD = (f"#0c0de{i}" for i in range(7))
@@ -150,7 +150,7 @@ def unit_square(
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
             axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
