@@ -1,8 +1,9 @@
 """`suite:` in an `evaluate` stage, written out: tasks for the stage, and a `data` stage for each set to search in."""
 
+import copy
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from embedkit.core.document import Document
-from embedkit.core.errors import Problem, RecipeError, did_you_mean
+from embedkit.core.errors import DataError, Problem, RecipeError, did_you_mean, first_few
 from embedkit.core.spec import External, Location, marked
 from embedkit.data.stage import Data
 from embedkit.evaluation.mirror.manifest import entry_of
@@ -59,6 +60,8 @@ def expand(
     if missing := [name for name in only or () if name not in tasks]:
         hint = did_you_mean(missing[0], tasks)
         raise RecipeError(f"the suite {suite.suite.name} has no task {missing[0]!r}; it has {list(tasks)}{hint}")
+    if mirror is not None:
+        _check_mirror(mirror, [task for name, task in tasks.items() if only is None or name in only])
     stages = document.value["stages"]
     given = stages[stage]
     given.pop(SUITE, None)
@@ -76,7 +79,7 @@ def expand(
             document.graft(("stages", data), value, suite.document, task.place)
             task.value["data"] = data
         if mirror is not None and task.value["kind"] == "mteb":
-            task.value.setdefault("mirror", str(entry_of(mirror, task.value["name"])))
+            task.value.setdefault("mirror", str(mirror / task.value["name"]))
         document.graft(place, task.value, suite.document, task.place)
     _settle(document, stage, suite)
 
@@ -89,6 +92,19 @@ class _Task:
     value: dict[str, Any]
     place: Location  # in the suite's file
     source: dict[str, Any] | None = None  # of the data that it still lacks
+
+
+def _check_mirror(mirror: Path, tasks: Iterable[_Task]) -> None:
+    """Raise one `DataError` for all official tasks that it lacks."""
+    problems: list[str] = []
+    for task in tasks:
+        if task.value["kind"] == "mteb" and "mirror" not in task.value:
+            try:
+                entry_of(mirror, task.value["name"])
+            except DataError as error:
+                problems += error.problems
+    if problems:
+        raise DataError(*first_few(problems, limit=5))
 
 
 def _tasks(file: SuiteFile) -> Iterator[_Task]:
@@ -104,7 +120,12 @@ def _tasks(file: SuiteFile) -> Iterator[_Task]:
         elif isinstance(task, BenchmarkTasks):
             for chosen in task.selections():
                 limits = {"splits": chosen.splits, "subsets": chosen.subsets}
-                value = {"kind": "mteb", "name": chosen.name, **{k: list(v) for k, v in limits.items() if v}, **shared}
+                value = {
+                    "kind": "mteb",
+                    "name": chosen.name,
+                    **{k: list(v) for k, v in limits.items() if v},
+                    **copy.deepcopy(shared),
+                }
                 if chosen.name not in named:
                     named.add(chosen.name)
                     yield _Task(chosen.name, value, place)

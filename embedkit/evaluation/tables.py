@@ -143,6 +143,8 @@ class _Rows:
         reader = _READERS.get(path.suffix)
         if reader is None:
             raise DataError(f"{path}: not a table that is read; expected a file that ends in {', '.join(_READERS)}")
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; expected a table")
         try:
             self._table = reader(path)
         except OSError as error:
