@@ -32,7 +32,7 @@ def make_entry(mirror: Path, facts: TaskFacts, origin: Origin, fill: Fill, check
     with FileLock(home / f"{facts.name}.lock"):
         if origin == "hub" and place.exists():
             return _kept(place, facts.revision)
-        draft = home / f"{origin}-{facts.revision}" / facts.name
+        draft = home / f"{facts.name}-{origin}-{facts.revision}" / facts.name  # tasks may share a revision
         (draft / DATA).mkdir(parents=True, exist_ok=True)
         revision = fill(draft / DATA)
         if place.exists():

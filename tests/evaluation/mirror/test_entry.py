@@ -1,5 +1,7 @@
 """An entry of a mirror is complete or absent."""
 
+from dataclasses import replace
+
 import pytest
 
 from embedkit.core.errors import ArtifactError, DataError
@@ -37,6 +39,17 @@ def test_nothing_is_published_before_all_is_there_and_a_later_run_goes_on(tmp_pa
     make_entry(tmp_path, SCIFACT, "hub", goes_on, lambda entry: None)
     assert sorted(verify(tmp_path / "SciFact").files) == ["data/a.parquet", "data/b.parquet"]
     assert drafts(tmp_path) == []
+
+
+def test_tasks_that_share_a_data_set_do_not_share_a_draft(tmp_path):
+    def fill(folder):
+        filled()(folder)
+        make_entry(tmp_path, replace(SCIFACT, name="SciFact.v2"), "hub", filled("y"), lambda entry: None)
+        return SCIFACT.revision
+
+    make_entry(tmp_path, SCIFACT, "hub", fill, lambda entry: None)
+    assert (tmp_path / "SciFact" / "data" / "a.parquet").read_text() == "x"
+    assert (tmp_path / "SciFact.v2" / "data" / "a.parquet").read_text() == "y"
 
 
 def test_what_fails_its_check_is_not_kept(tmp_path):
