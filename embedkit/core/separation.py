@@ -7,7 +7,7 @@
                     "without_shift", "variance_between"}
     "roc":         [[false positive rate, true positive rate, threshold; null above all scores], ...]
     "calibration": null, or {"temperature", "bias", "folds", "brier": {...}, "ece": {"width", "mass", "first"},
-                    "reliability": {"width": [[pairs, mean probability, share relevant], ...], "mass": ...},
+                    "reliability": {"width": [[pairs, mean probability, share relevant], ...], "mass", "first"},
                     "cosine": null, or what the score itself is worth as a probability: {"ece", "brier"}}
     "thresholds":  {"f1": {...}, "precision": [{"wanted", "reached", "threshold", "precision", "recall", ...}]}
     "histograms":  {"positives": ..., "negatives": ...}        as of `embedkit.core.stats`

@@ -50,10 +50,10 @@ def tolerance(queries: ArrayLike, documents: ArrayLike) -> float:
 def togetherness(documents: ArrayLike, queries: ArrayLike) -> float | None:
     """Mean cosine of two documents that are relevant to the same query; None if no query has two.
 
-    Tolerance of the documents alone, each query being a class. `queries` (n,) are numbered from 0.
+    Tolerance of the documents alone, each query being a class. `queries` (n,) are numbers.
     Reference: https://arxiv.org/abs/2012.09740, section 3.3.
     """
-    unit, codes = directions(documents), np.asarray(queries, np.int64)
+    unit, codes = directions(documents), np.unique(np.asarray(queries, np.int64), return_inverse=True)[1]
     sizes = np.bincount(codes).astype(np.float64)
     pairs = float((sizes * (sizes - 1)).sum())
     if not pairs:

@@ -38,7 +38,7 @@ def test_alignment_is_the_squared_distance_of_pairs():
 
 
 def test_documents_of_one_query_are_compared_with_each_other():
-    documents, codes = vectors(6), [0, 0, 0, 1, 2, 2]
+    documents, codes = vectors(6), [7, 7, 7, 1, 900, 900]
     unit = documents / np.linalg.norm(documents, axis=1, keepdims=True)
     cosines = [unit[i] @ unit[j] for i, j in ((0, 1), (0, 2), (1, 2), (4, 5))]
     assert togetherness(documents, codes) == pytest.approx(np.mean(cosines))

@@ -6,20 +6,20 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from embedkit.core.stats import histogram
 from embedkit.evaluation.separation.decisions import Taken, best_f1, best_for, held_out, summed
 from embedkit.evaluation.separation.probabilities import calibrated
 from embedkit.measures.calibration import folds_of
 from embedkit.measures.geometry import alignment, togetherness, tolerance, uniformity
-from embedkit.measures.pairs import Floats, Pairs
+from embedkit.measures.pairs import Flags, Floats, Pairs
 from embedkit.measures.resampling import Binned, from_here_on, percentiles, resample
 from embedkit.measures.separation import auc, auc_by_query, roc, variance_between, without_shift
 from embedkit.measures.thresholds import Curve, for_f1, for_precision
 
 POINTS: Final = 200  # of a curve, at most
-_COMPARED: Final = 4096  # vectors whose uniformity is taken, at most
+_COMPARED: Final = 2048  # vectors whose uniformity is taken, at most
 
 Ratios = dict[str, tuple[Floats, Floats]]  # of sums over queries: (Q,) above and below the line
 Intervals = dict[str, tuple[float, float, float]]  # low, high, share of resamples that have a value
@@ -74,23 +74,31 @@ def geometry(
 ) -> dict[str, Any]:
     """How the vectors lie: (n, D) queries and (n, D) documents of n relevant pairs, and (m, D) documents of any kind.
 
-    `codes` (n,) number the queries from 0; without them each row is a query of its own. Uniformity is that of 4,096
-    vectors at most, evenly spaced in the order they are given.
+    `codes` (n,) number the queries from 0; without them each row is a query of its own. Uniformity is that of 2,048
+    vectors at most, evenly spaced in the order they are given. Vectors of length 0, as some models give to texts
+    without known words, have no direction: they are counted and left out.
     """
-    vectors = np.asarray(queries)
-    owners = np.arange(len(vectors)) if codes is None else np.asarray(codes, np.int64)
-    distinct = vectors[np.unique(owners, return_index=True)[1]]
+    asked, found, some = (np.asarray(vectors) for vectors in (queries, documents, sample))
+    owners = np.arange(len(asked)) if codes is None else np.asarray(codes, np.int64)
+    fine, solid = _directed(asked) & _directed(found), _directed(some)
+    asked, found, owners = asked[fine], found[fine], owners[fine]
+    distinct = asked[np.unique(owners, return_index=True)[1]]
     return {
-        "alignment": alignment(vectors, documents),
-        "tolerance": tolerance(vectors, documents),
-        "tolerance_documents": togetherness(documents, owners),
-        "uniformity": {"queries": _uniformity(distinct), "documents": _uniformity(np.asarray(sample))},
-        "pairs": len(vectors),
-        "sample": len(np.asarray(sample)),
+        "alignment": alignment(asked, found) if len(asked) else None,
+        "tolerance": tolerance(asked, found) if len(asked) else None,
+        "tolerance_documents": togetherness(found, owners) if len(asked) else None,
+        "uniformity": {"queries": _uniformity(distinct), "documents": _uniformity(some[solid])},
+        "pairs": len(asked),
+        "sample": int(solid.sum()),
+        "without_direction": int((~fine).sum() + (~solid).sum()),
     }
 
 
-def _uniformity(vectors: Floats) -> float | None:
+def _directed(vectors: NDArray[np.floating]) -> Flags:
+    return np.asarray(vectors.any(axis=1), bool)
+
+
+def _uniformity(vectors: NDArray[np.floating]) -> float | None:
     if len(vectors) > _COMPARED:
         vectors = vectors[np.linspace(0, len(vectors) - 1, _COMPARED).round().astype(np.int64)]
     return uniformity(vectors) if len(vectors) > 1 else None

@@ -139,3 +139,14 @@ def test_geometry_is_of_each_query_once():
     assert found["tolerance_documents"] is not None
     assert apart["tolerance_documents"] is None
     json.dumps(found, allow_nan=False)
+
+
+def test_vectors_without_a_direction_are_counted_and_left_out():
+    rng = np.random.default_rng(0)
+    queries, documents, sample = (rng.normal(size=(n, 6)) for n in (4, 4, 9))
+    whole = geometry(queries, documents, sample)
+    nothing = np.zeros((1, 6))
+    found = geometry(np.r_[queries, nothing], np.r_[documents, nothing], np.r_[sample, nothing])
+    assert found == whole | {"without_direction": 2}
+    none = geometry(nothing, nothing, nothing)
+    assert (none["alignment"], none["uniformity"]) == (None, {"queries": None, "documents": None})
