@@ -107,7 +107,7 @@ def test_verify_tells_what_is_not_as_it_was(command, tmp_path):
         (["STS13", "--from-beir", "x", "--to", "m"], "mirror needs --to DIR and one of"),
         (["--from-beir", "x", "--to", "m"], "--task goes with --from-beir and --from-tables"),
         (["STS13", "--task", "STS13", "--to", "m"], "--task goes with --from-beir and --from-tables"),
-        (["SciFcat", "--to", "m"], "no task, benchmark or suite is named 'SciFcat'; did you mean 'SciFact'"),
+        (["SciFcat", "--to", "m"], "'SciFcat': no task, benchmark or suite has this name"),
         (["none.yaml", "--to", "m"], "none.yaml: cannot read the suite"),
         (["--from-tables", "x", "--task", "STS13", "--to", "m", "--split", "test"], "--split test: expected OFFICIAL="),
     ],

@@ -31,7 +31,5 @@ def _stands_for(word: str) -> list[str]:
         if names := [task.name for task in load_suite(word).suite.official()]:
             return names
         raise DataError(f"{word}: this suite has no official tasks; there is nothing to mirror")
-    everything = [*known.tasks, *known.benchmarks, *suites]
-    raise DataError(
-        f"no task, benchmark or suite is named {word!r}{did_you_mean(word, everything)}; a suite's file ends in .yaml"
-    )
+    hint = did_you_mean(word, [*known.tasks, *known.benchmarks, *suites])
+    raise DataError(f"{word!r}: no task, benchmark or suite has this name, nor is it a suite's .yaml file{hint}")
