@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from embedkit.cli.calibration import calibrate
 from embedkit.core.errors import DataError, RecipeError
+from embedkit.core.separation import write_separation
+from embedkit.evaluation.separation.results import results
 from tests.evaluation.separation.made import write_run
 
 app = typer.Typer()
@@ -50,6 +52,14 @@ def test_models_of_one_name_are_told_apart_by_their_folders(run, tmp_path):
     other = write_run(tmp_path)
     found = json.loads(call(f"{run}:soup", f"{other}:soup", "--samples", 50, "--json"))
     assert [one["model"] for one in found] == [f"{run}:soup", f"{other}:soup"]
+
+
+def test_what_is_known_of_vectors_is_kept(tmp_path):
+    run = write_run(tmp_path)
+    lie = {"alignment": 0.5, "tolerance": 0.75, "uniformity": {"documents": -3.0}}
+    folder = results(f"{run}:soup")[0].folder
+    write_separation(folder, {"": {"geometry": lie}})
+    assert json.loads(call(f"{run}:soup", "--samples", 50, "--json"))[0]["geometry"] == lie
 
 
 @pytest.mark.parametrize(

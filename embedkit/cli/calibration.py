@@ -56,7 +56,7 @@ def calibrate(
 
 def _measured(words: Sequence[str], tasks: Sequence[str], options: Any) -> list[dict[str, Any]]:
     """The figures of each model on each task that ranks documents. Raises `DataError` if there is none."""
-    from embedkit.evaluation.separation import measure
+    from embedkit.evaluation.separation import measure, read_separation
     from embedkit.evaluation.separation.results import results
 
     named = [(word, one) for word in words for one in results(word)]
@@ -70,8 +70,11 @@ def _measured(words: Sequence[str], tasks: Sequence[str], options: Any) -> list[
                 len({other.folder for _, other in named if (other.model, other.task) == (one.model, one.task)}) > 1
             )
             model = f"{word.partition(':')[0]}:{one.model}" if several else one.model
+            stored = read_separation(one.folder)  # what is told of vectors was told when there were some
             for part, figures in measure(one.folder, options).items():
-                found.append({"model": model, "task": f"{one.task}:{part}" if part else one.task, **figures})
+                vectors = {"geometry": stored[part]["geometry"]} if "geometry" in stored.get(part, {}) else {}
+                task = f"{one.task}:{part}" if part else one.task
+                found.append({"model": model, "task": task, **figures, **vectors})
     if not found:
         raise DataError(f"{', '.join(words)}: none of the tasks ranks documents: {', '.join(known)}")
     return found

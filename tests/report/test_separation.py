@@ -1,10 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 
 from embedkit.core.separation import write_separation
 from embedkit.core.store import Store
-from embedkit.evaluation.separation import Options, separation
+from embedkit.evaluation.separation import Options, geometry, separation
 from embedkit.report.lineage import walk
 from embedkit.report.sections import separation as section
 from embedkit.report.separation import render_separation
@@ -23,7 +24,10 @@ def figures():
 
 
 def test_the_page_shows_every_model_and_escapes_what_it_is_given(figures):
+    rng = np.random.default_rng(0)
+    lie = geometry(rng.normal(size=(9, 5)), rng.normal(size=(9, 5)), rng.normal(size=(20, 5)))
     found = [{"model": name, "task": "tldr & co", **one} for name, one in figures.items()]
+    found[0]["geometry"] = lie
     page = render_separation(found)
     assert page == render_separation(json.loads(json.dumps(found)))
     assert "&lt;b&gt;plain" in page
@@ -32,6 +36,8 @@ def test_the_page_shows_every_model_and_escapes_what_it_is_given(figures):
     for name in ("base", "soup"):
         assert f"{figures[name]['auc']['pooled']['value']:.4f}" in page
     assert "cannot be reached" in page
+    assert f"{lie['alignment']:.3f}" in page
+    assert f"−{-lie['uniformity']['documents']:.3f}" in page
     for loaded in ("<script", "src=", 'href="http', "@import"):
         assert loaded not in page
 

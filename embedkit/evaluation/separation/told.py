@@ -29,6 +29,8 @@ def told(found: Mapping[str, Any]) -> list[str]:
         f"best F1 {best['f1']:.3f} at {best['threshold']:.4f}{_between(best)}: precision {best['precision']:.3f}, "
         f"recall {best['recall']:.3f}; on other queries {_share(held['precision'])}, {held['recall']:.3f}"
     )
+    if "geometry" in found:
+        lines += _geometry(found["geometry"])
     return lines + list(found["notes"])
 
 
@@ -45,6 +47,17 @@ def threshold_told(one: Mapping[str, Any]) -> str:
         f"precision {one['wanted']:g} at {one['threshold']:.4f}{_between(one)}, finding {one['recall']:.1%} of what is "
         f"relevant; on other queries precision {_share(held['precision'])}{span}, finding {held['recall']:.1%}"
     )
+
+
+def _geometry(found: Mapping[str, Any]) -> list[str]:
+    """How the vectors lie, as far as there are any."""
+    spread = [f"{name} {value:.3f}" for name, value in found["uniformity"].items() if value is not None]
+    near = [f"{name} {found[name]:.3f}" for name in ("alignment", "tolerance") if found[name] is not None]
+    if found["tolerance_documents"] is not None:
+        near.append(f"tolerance of documents of one query {found['tolerance_documents']:.3f}")
+    told = [*([f"uniformity of {', of '.join(spread)}"] if spread else []), *near]
+    missing = found["without_direction"]
+    return [*(["; ".join(told)] if told else []), *([f"vectors of length 0: {missing:,}"] if missing else [])]
 
 
 def _with(value: Mapping[str, float]) -> str:

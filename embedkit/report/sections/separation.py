@@ -38,6 +38,7 @@ class Separated:
     roc: Markup
     reliability: Markup | None
     scores: Sequence[Drawn]
+    geometry: Sequence[tuple[str, Mapping[str, Any]]]  # model, how its vectors lie
     notes: Sequence[str]
 
 
@@ -76,6 +77,7 @@ def _task(task: str, found: Sequence[tuple[str, Figures]]) -> Separated:
         roc=_roc(task, drawn),
         reliability=_reliability(task, drawn),
         scores=[Drawn(model, _scores(model, figures)) for model, figures in drawn],
+        geometry=[(model, figures["geometry"]) for model, figures in found if "geometry" in figures],
         notes=notes,
     )
 

@@ -138,6 +138,9 @@ def test_geometry_is_of_each_query_once():
     assert found["tolerance"] == pytest.approx(1 - found["alignment"] / 2)
     assert found["tolerance_documents"] is not None
     assert apart["tolerance_documents"] is None
+    told_of = told(separation([0, 0], [0.9, 0.1], [1, 0], options=FEW) | {"geometry": found})
+    assert any(f"alignment {found['alignment']:.3f}" in line for line in told_of)
+    assert any("tolerance of documents of one query" in line for line in told_of)
     json.dumps(found, allow_nan=False)
 
 
@@ -149,4 +152,6 @@ def test_vectors_without_a_direction_are_counted_and_left_out():
     found = geometry(np.r_[queries, nothing], np.r_[documents, nothing], np.r_[sample, nothing])
     assert found == whole | {"without_direction": 2}
     none = geometry(nothing, nothing, nothing)
+    told_of = told(separation([0, 0], [0.9, 0.1], [1, 0], options=FEW) | {"geometry": none})
+    assert "vectors of length 0: 2" in told_of
     assert (none["alignment"], none["uniformity"]) == (None, {"queries": None, "documents": None})
