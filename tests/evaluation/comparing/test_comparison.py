@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from embedkit.core.errors import DataError
+from embedkit.core.scores import Items
+from embedkit.evaluation.comparing.comparison import How, compare
+from embedkit.evaluation.comparing.figures import figures
+from embedkit.measures.corrections import holm
+from tests.evaluation.comparing.folders import queries, ranking, similarity, system, three
+
+HOW = How(samples=600)
+
+
+def many(name: str, shift: float, noise: float, seed: int):
+    tasks = {"SciFact": ranking(queries(shift, seed=seed)), "STSB": similarity(noise, seed=seed)}
+    parts = {f"STS22:{part}": similarity(noise, seed=seed + i, group="STS22") for i, part in enumerate(("en", "de"))}
+    return system(name, **tasks, **parts)
+
+
+BASE, BETTER, ALIKE = many("base", 0.0, 1.0, 1), many("better", 0.08, 0.3, 2), many("alike", 0.0, 1.0, 3)
+
+
+def test_one_task_by_hand():
+    base, better, worse = three()
+    found = compare(base, [better, worse], how=HOW)
+    up, down = found.candidates
+    rows = [[s.tasks["SciFact"].per_query[q]["ndcg@10"] for q in sorted(queries())] for s in (base, better)]
+    d = np.subtract(rows[1], rows[0])
+    assert up.overall is None
+    assert up.whole.difference == pytest.approx(d.mean())
+    assert (up.whole.base, up.whole.candidate) == pytest.approx((np.mean(rows[0]), np.mean(rows[1])))
+    assert up.whole.effect == pytest.approx(d.mean() / d.std(ddof=1))
+    assert (up.whole.record.wins, up.whole.record.losses) == ((d > 0).sum(), (d < 0).sum())
+    assert [a.whole.verdict(0.95) for a in found.candidates] == ["better", "worse"]
+    low, high = down.whole.bootstrap.interval(0.95)
+    assert low < down.whole.difference < high < 0
+
+
+def test_an_item_task_is_compared_by_its_statistic():
+    sides = system("a", STS=similarity(1.0, seed=1)), system("b", STS=similarity(0.3, seed=2, scale=100.0))
+    (finding,) = compare(sides[0], [sides[1]], how=HOW).candidates[0].tasks
+    items = [s.tasks["STS"].items for s in sides]
+    values = [spearmanr(one.predictions, one.targets)[0] for one in items]
+    assert (finding.base, finding.candidate) == pytest.approx(values)
+    assert finding.difference == pytest.approx(values[1] - values[0])
+    assert finding.record is None
+    assert finding.verdict(0.95) == "better"
+
+
+def test_the_mean_over_tasks_weighs_groups_alike():
+    against = compare(BASE, [BETTER], how=HOW).candidates[0]
+    each = {f.task: f.difference for f in against.tasks}
+    parts = (each["STS22:en"] + each["STS22:de"]) / 2
+    assert against.overall.difference == pytest.approx((each["SciFact"] + each["STSB"] + parts) / 3)
+    assert against.overall.candidate - against.overall.base == pytest.approx(against.overall.difference)
+    assert (against.overall.metric, against.overall.unit, against.overall.units) == ("main", "tasks", 240)
+    assert (against.overall.record.wins, against.overall.record.losses) == (4, 0)
+    widths = [high - low for low, high in (f.bootstrap.interval(0.95) for f in (against.overall, *against.tasks))]
+    assert widths[0] < max(widths[1:])
+
+
+def test_tasks_of_equal_size_do_not_draw_the_same_queries():
+    """Were they to share a stream, two tasks with equal differences would have equal errors, and the interval of their
+    mean would be as wide as of one."""
+    rows = {name: ranking(queries(0.05 * (name == "b"), seed=ord(name))) for name in "ab"}
+    a, b = (system(name, One=rows[name], Two=rows[name]) for name in "ab")
+    against = compare(a, [b], how=How(samples=4000)).candidates[0]
+    one, two = against.tasks
+    assert one.difference == two.difference
+    assert one.bootstrap.interval(0.95) != two.bootstrap.interval(0.95)
+    assert against.overall.bootstrap.values.std() == pytest.approx(one.bootstrap.values.std() / np.sqrt(2), rel=0.06)
+
+
+def test_other_tasks_do_not_move_a_tasks_figures():
+    alone = compare(BASE, [BETTER], tasks=["STSB"], how=HOW).candidates[0].whole
+    among = next(f for f in compare(BASE, [BETTER], how=HOW).candidates[0].tasks if f.task == "STSB")
+    assert np.array_equal(alone.bootstrap.values, among.bootstrap.values)
+    assert alone.randomization.p == among.randomization.p
+
+
+def test_seeds_matter_and_equal_ones_give_equal_bytes():
+    one = figures(compare(BASE, [BETTER], how=HOW), most=5)
+    assert figures(compare(BASE, [BETTER], how=HOW), most=5) == one
+    assert figures(compare(BASE, [BETTER], how=replace(HOW, seed=1)), most=5) != one
+
+
+def test_holm_corrects_two_families():
+    found = compare(BASE, [BETTER, ALIKE], how=HOW)
+    wholes = [a.overall for a in found.candidates]
+    assert [f.p for f in wholes] == holm([f.randomization.p for f in wholes])
+    each = [f for a in found.candidates for f in a.tasks]
+    assert [f.p for f in each] == holm([f.randomization.p for f in each])
+    assert any(f.p > f.randomization.p for f in each)
+    plain = compare(BASE, [BETTER, ALIKE], how=replace(HOW, correction="none"))
+    assert all(f.p == f.randomization.p for a in plain.candidates for f in (a.overall, *a.tasks))
+
+
+def test_a_system_does_not_differ_from_itself():
+    found = compare(BASE, [replace(BASE, name="again")], how=HOW).candidates[0]
+    assert found.overall.bootstrap.interval(0.95) == (0.0, 0.0)
+    assert {f.p for f in (found.overall, *found.tasks)} == {1.0}
+    assert {f.effect for f in found.tasks} == {0.0}
+
+
+def test_a_collapsed_model_is_a_gap_and_no_crash():
+    items = BASE.tasks["STSB"].items
+    flat = replace(BASE.tasks["STSB"], items=Items(items.ids, np.full(60, 0.7), items.targets))
+    collapsed = replace(BETTER, name="collapsed", tasks={**BETTER.tasks, "STSB": flat})
+    found = compare(BASE, [collapsed], how=HOW).candidates[0]
+    assert found.gaps == [
+        "STSB: left out, its cosine_spearman is undefined, as where a model gives all items one score"
+    ]
+    assert "STSB" not in {f.task for f in found.tasks}
+    with pytest.raises(DataError, match="nothing to compare collapsed and base by"):
+        compare(BASE, [collapsed], tasks=["STSB"], how=HOW)
+
+
+def test_figures_are_plain_and_hold_no_texts():
+    import json
+
+    base = replace(three()[0], texts={"SciFact": {"q0": "secret text"}})
+    found = figures(compare(base, three()[1:], how=HOW), most=3)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert "secret" not in json.dumps(found)
+    row = found["candidates"][0]["tasks"][0]
+    assert row["low"] < row["difference"] < row["high"]
+    assert 0 < row["p_randomization"] <= row["p_corrected"] <= 1
