@@ -52,8 +52,20 @@ class Strings(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def take(self, rows: Rows) -> list[str]:
-        """The strings of these rows."""
-        return [self[row] for row in rows]
+        """The strings of these rows. A chunk of the column is looked into once; none is copied."""
+        rows = np.asarray(rows, dtype=np.int64)
+        found = np.empty(len(rows), dtype=object)
+        order = np.argsort(rows, kind="stable")
+        ends = np.searchsorted(rows[order], np.cumsum([len(chunk) for chunk in self.column.chunks]))
+        start = first = 0
+        for chunk, end in zip(self.column.chunks, ends.tolist(), strict=True):
+            if end > start:
+                some = order[start:end]
+                found[some] = chunk.take(pa.array(rows[some] - first)).to_pylist()
+            start, first = end, first + len(chunk)
+        if start < len(rows):
+            raise IndexError(f"row {int(rows[order[start]])} of {len(self)}")
+        return found.tolist()
 
 
 class Picked(Sequence[str]):

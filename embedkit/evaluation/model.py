@@ -185,7 +185,7 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
 
 def _at(ids: Sequence[str], rows: NDArray[np.int64]) -> list[str]:
     if isinstance(ids, Strings):
-        return [str(id_) for id_ in ids.column.take(pa.array(rows)).to_pylist()]
+        return ids.take(rows)
     return [ids[row] for row in rows.tolist()]
 
 

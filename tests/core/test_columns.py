@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +24,20 @@ def test_picked_rows_are_those_rows(monkeypatch, at_a_time, rows):
     assert picked == expected
     assert expected == picked
     assert picked != [*expected, "more"]
+
+
+@pytest.mark.parametrize("cuts", [(50,), (9, 41), (0, 1, 0, 30, 19)])
+@pytest.mark.parametrize("rows", [[], [0], [49, 49, 0], [3, 1, 1, 49], range(49, -1, -1), [8, 9, 10, 31]])
+def test_rows_are_taken_from_every_chunk(cuts, rows):
+    ends = np.cumsum([0, *cuts])
+    chunks = [pa.array(TEXTS[a:b], type=pa.string()) for a, b in pairwise(ends)]
+    assert Strings(pa.chunked_array(chunks)).take(np.array(rows, dtype=np.int64)) == [TEXTS[row] for row in rows]
+
+
+@pytest.mark.parametrize("rows", [[50], [3, 70]])
+def test_a_row_that_is_not_there_is_an_error(rows):
+    with pytest.raises(IndexError, match=f"row {rows[-1]} of 50"):
+        Strings(pa.array(TEXTS)).take(np.array(rows))
 
 
 def test_a_file_has_the_same_bytes_wherever_its_columns_come_from(tmp_path, monkeypatch):
