@@ -14,6 +14,7 @@ import typer
 
 from embedkit._version import __version__
 from embedkit.cli.audit import audit
+from embedkit.cli.eval import evaluate
 from embedkit.cli.exports import export
 from embedkit.cli.losses import losses
 from embedkit.cli.mine import mine
@@ -166,6 +167,7 @@ app.command()(mine)
 app.command()(losses)
 app.command()(audit)
 app.command()(export)
+app.command("eval")(evaluate)
 
 
 @app.command()
