@@ -1,0 +1,1 @@
+"""What training pairs share with the tasks that models are measured by."""

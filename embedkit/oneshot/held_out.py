@@ -1,0 +1,95 @@
+"""What a command holds training data against: folders, and the tasks of a suite."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from embedkit.core.errors import DataError, RecipeError
+from embedkit.core.progress import Progress
+from embedkit.core.records import Dataset, open_dataset
+from embedkit.core.store import MANIFEST
+from embedkit.data.sources import AnySource, BeirFolder
+from embedkit.evaluation.contamination.held import Held
+from embedkit.evaluation.contamination.tasks import of_dataset, open_tasks
+from embedkit.evaluation.mirror.manifest import DATA, read_manifest
+from embedkit.evaluation.suite import BenchmarkTasks, RetrievalTask, SuiteFile, load_suite
+from embedkit.evaluation.tasks import MtebTask
+
+_SOURCE: TypeAdapter[Any] = TypeAdapter(AnySource)
+_NAMED = re.compile(r"(?P<name>[^=/\\\s]+)=(?P<folder>.+)")
+
+
+def held_in_folders(words: Sequence[str], work: Path, progress: Progress) -> list[Held]:
+    """`[NAME=]DIR` of BEIR folders, datasets, and tasks of a mirror; without a name, by the folder's.
+
+    Raises `DataError` or `RecipeError` if one is none of these, or two have one name.
+    """
+    found: list[Held] = []
+    for number, word in enumerate(words):
+        match = _NAMED.fullmatch(word)
+        folder = Path(match["folder"] if match else word)
+        name = match["name"] if match else folder.resolve().name
+        place = work / f"against-{number}"
+        place.mkdir(parents=True)
+        found += _folder(name, folder, place, progress)
+    return _distinct(found, "--against", "name them with --against NAME=DIR")
+
+
+def held_in_suite(name: str, mirror: Path | None, work: Path, progress: Progress) -> list[Held]:
+    """The tasks of a suite; `mirror` holds the data of official ones. Raises `RecipeError` for a faulty suite."""
+    file, found = load_suite(name), list[Held]()
+    for number, (task_name, task) in enumerate(file.suite.tasks.items()):
+        place = work / f"suite-{number}"
+        place.mkdir(parents=True)
+        if isinstance(task, RetrievalTask):
+            found.append(of_dataset(task_name, _read(file, task_name, task, place, progress), (task.split,)))
+        elif isinstance(task, BenchmarkTasks):
+            for chosen in task.selections():
+                official = MtebTask(name=chosen.name, splits=chosen.splits, subsets=chosen.subsets)
+                found += open_tasks({chosen.name: _mirrored(official, mirror)}, {}, place / chosen.name)
+        else:
+            one = _mirrored(task, mirror) if isinstance(task, MtebTask) else task
+            found += open_tasks({task_name: one}, {}, place)
+    return _distinct(found, f"--suite {name}", "leave one of them out")
+
+
+def _folder(name: str, folder: Path, work: Path, progress: Progress) -> list[Held]:
+    if not folder.is_dir():
+        raise DataError(f"--against {folder}: is no folder; it takes BEIR folders, datasets, and tasks of a mirror")
+    if (folder / "corpus.parquet").is_file() and any(folder.glob("qrels/*.parquet")):
+        return [of_dataset(name, open_dataset(folder, work))]
+    if (folder / MANIFEST).is_file() and (folder / DATA).is_dir():
+        task = MtebTask(name=read_manifest(folder).task, mirror=folder)
+        return open_tasks({name: task}, {}, work)
+    if inside := sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if (path.parent / DATA).is_dir()):
+        raise DataError(f"--against {folder}: is a mirror; name one of its tasks, e.g. {folder / inside[0]}")
+    return [of_dataset(name, _dataset(BeirFolder(path=folder), work, progress))]
+
+
+def _read(file: SuiteFile, name: str, task: RetrievalTask, work: Path, progress: Progress) -> Dataset:
+    try:
+        source = _SOURCE.validate_python(dict(task.source), context={"folder": file.folder})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"{file.path}: tasks.{name}.source.{where}: {first['msg']}") from None
+    return _dataset(source, work, progress)
+
+
+def _dataset(source: Any, work: Path, progress: Progress) -> Dataset:
+    dataset: Dataset = source.load(work, progress)[0].dataset()
+    return dataset
+
+
+def _mirrored(task: MtebTask, mirror: Path | None) -> MtebTask:
+    return task if mirror is None or task.mirror else task.model_copy(update={"mirror": mirror / task.name})
+
+
+def _distinct(found: list[Held], option: str, advice: str) -> list[Held]:
+    names = [held.name for held in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise RecipeError(f"{option}: two tasks are called {twice[0]!r}; {advice}")
+    return found
