@@ -89,6 +89,16 @@ def test_tables_stand_in_for_another_task(command, tmp_path):
     assert notes[-1] == "note: STS13: split 'test' has 10 samples, the official one 1,500"
 
 
+def test_a_task_is_opened_once_unless_told_not_to(command, hub, tmp_path):
+    (tmp_path / "hub" / "test.jsonl").write_text('{"sentence1": ["not", {"json')
+    code, _, problems = command("STS13", "--to", "mirror")
+    assert code == 2
+    assert problems[-1].startswith("STS13: mteb's class cannot read mirror/.drafts/")
+    assert not (tmp_path / "mirror" / "STS13").exists()
+    assert command("STS13", "--to", "mirror", "--no-check")[0] == 0
+    assert (tmp_path / "mirror" / "STS13").exists()
+
+
 def test_verify_tells_what_is_not_as_it_was(command, tmp_path):
     write_sts(tmp_path / "sts")
     command("--from-tables", "sts", "--task", "STS13", "--to", "mirror")
@@ -107,6 +117,11 @@ def test_verify_tells_what_is_not_as_it_was(command, tmp_path):
         (["STS13", "--from-beir", "x", "--to", "m"], "mirror needs --to DIR and one of"),
         (["--from-beir", "x", "--to", "m"], "--task goes with --from-beir and --from-tables"),
         (["STS13", "--task", "STS13", "--to", "m"], "--task goes with --from-beir and --from-tables"),
+        (["STS13", "--to", "m", "--split", "test=dev"], "--columns goes with --from-tables, --split with that or"),
+        (
+            ["--from-beir", "x", "--task", "SciFact", "--to", "m", "--columns", "a=b"],
+            "--columns goes with --from-tables",
+        ),
         (["SciFcat", "--to", "m"], "'SciFcat': no task, benchmark or suite has this name"),
         (["none.yaml", "--to", "m"], "none.yaml: cannot read the suite"),
         (["--from-tables", "x", "--task", "STS13", "--to", "m", "--split", "test"], "--split test: expected OFFICIAL="),

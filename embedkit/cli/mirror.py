@@ -49,6 +49,9 @@ def mirror(
             "--split", help="What an official split is made of. May be repeated.", metavar="OFFICIAL=NAME[+NAME]"
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Open each task once before it is kept; unpacks all its data.")
+    ] = True,
     verify: Annotated[
         Folder, typer.Option("--verify", help="Hold every file of this mirror against its manifest.", metavar="DIR")
     ] = None,
@@ -63,34 +66,38 @@ def mirror(
         raise RecipeError("mirror needs --to DIR and one of: names of tasks, --from-beir DIR, --from-tables DIR")
     if bool(task) != bool(from_beir or from_tables):
         raise RecipeError("--task goes with --from-beir and --from-tables: the official task that the files are for")
+    if (columns and not from_tables) or (splits and names):
+        raise RecipeError("--columns goes with --from-tables, --split with that or --from-beir")
     with Console(as_json=False) as console:
         if task and from_beir:
-            _make(task, lambda facts, check: _of_beir(to, facts, from_beir, splits, check, console))
+            _make(task, check=check, build=lambda facts, opens: _of_beir(to, facts, from_beir, splits, opens, console))
         elif task and from_tables:
-            _make(task, lambda facts, check: _of_tables(to, facts, from_tables, columns, splits, check))
+            _make(
+                task, check=check, build=lambda facts, opens: _of_tables(to, facts, from_tables, columns, splits, opens)
+            )
         else:
-            _from_hub(names or [], to, console)
+            _from_hub(names or [], to, console, check=check)
 
 
 Check = Callable[[Path], object]
 
 
-def _make(name: str, build: "Callable[[TaskFacts, Check], Manifest]") -> None:
-    """Build the entry of an official task, which mteb's class must be able to open, and say what came of it."""
+def _make(name: str, *, check: bool, build: "Callable[[TaskFacts, Check], Manifest]") -> None:
+    """Build the entry of an official task, which mteb's class must open if `check`, and say what came of it."""
     from embedkit.evaluation.containment import contained
 
     remarks: list[str] = []
     with contained():
         from embedkit.evaluation.official import check_opens, facts_of
 
-        found = build(facts_of(name), lambda entry: remarks.extend(check_opens(entry)))
+        found = build(facts_of(name), lambda entry: remarks.extend(check_opens(entry) if check else []))
     source = found.path if found.origin == "hub" else f"files for {found.path}"
     print(f"{found.task}: {source} at {found.revision}, {len(found.files)} files", flush=True)
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)
 
 
-def _from_hub(names: Sequence[str], to: Path, console: "Console") -> None:
+def _from_hub(names: Sequence[str], to: Path, console: "Console", *, check: bool) -> None:
     """Every task; what is wrong with one does not keep the others from being mirrored."""
     from embedkit.evaluation.mirror.from_hub import mirror_from_hub
     from embedkit.evaluation.mirror.names import official_names
@@ -100,7 +107,7 @@ def _from_hub(names: Sequence[str], to: Path, console: "Console") -> None:
     with console.progress("mirroring", len(found)) as advance:
         for name in found:
             try:
-                _make(name, lambda facts, check: mirror_from_hub(to, facts, check=check))
+                _make(name, check=check, build=lambda facts, opens: mirror_from_hub(to, facts, check=opens))
             except EmbedkitError as error:
                 problems += error.problems
             advance(1)

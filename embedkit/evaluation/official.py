@@ -63,7 +63,7 @@ def check_opens(entry: Path) -> list[str]:
 
     Says where the entry has other numbers of rows than mteb counted in the official data.
     """
-    with unsealed_after(), TemporaryDirectory() as work:
+    with unsealed_after(), TemporaryDirectory(dir=entry.parent, prefix=".opened-") as work:  # it may need much space
         return list(_remarks(official_task(entry.name, entry, work=Path(work))))
 
 
