@@ -145,13 +145,14 @@ def reliability(
     inner = np.arange(1, bins) / bins
     edges = inner if by == "width" else np.quantile(probabilities, inner)
     own = np.searchsorted(edges, probabilities, "left")
-    counts = np.bincount(own, minlength=bins)
+    cell, size = queries * bins + own, (int(queries.max()) + 1) * bins
+    sizes = np.bincount(cell, minlength=size).reshape(-1, bins)
+    gaps = np.bincount(cell, relevant - probabilities, minlength=size).reshape(-1, bins)
+    counts = sizes.sum(axis=0)
     used = counts > 0
-    gaps = np.bincount(queries * bins + own, relevant - probabilities, minlength=(int(queries.max()) + 1) * bins)
-    sizes = np.bincount(queries * bins + own, minlength=len(gaps)).reshape(-1, bins)[:, used]
     promised = np.bincount(own, probabilities, minlength=bins)[used] / counts[used]
-    shares = np.bincount(own, relevant, minlength=bins)[used] / counts[used]
-    scatter = gaps.reshape(-1, bins)[:, used] - sizes * (shares - promised)
+    shares = np.bincount(own[relevant], minlength=bins)[used] / counts[used]
+    scatter = gaps[:, used] - sizes[:, used] * (shares - promised)
     noise = float(np.sqrt(2 / np.pi * (scatter**2).sum(axis=0)).sum()) / len(probabilities)
     return Reliability(counts[used], promised, shares, noise)
 

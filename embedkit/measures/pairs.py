@@ -43,7 +43,8 @@ class Pairs:
             raise DataError(
                 f"pairs need relevant and other documents; found {flags.sum():,} relevant of {flags.size:,}"
             )
-        judged, seen = np.bincount(codes, flags) > 0, np.bincount(codes) > 0
+        seen = np.bincount(codes) > 0
+        judged = np.bincount(codes[flags], minlength=len(seen)) > 0
         kept = judged[codes]
         if not kept.all():
             codes, values, flags = codes[kept], values[kept], flags[kept]

@@ -45,9 +45,12 @@ def auc_by_query(pairs: Pairs) -> Floats:
     queries, scores = pairs.queries, pairs.scores
     starts = np.r_[True, (queries[1:] != queries[:-1]) | (scores[1:] != scores[:-1])]
     tie = np.cumsum(starts) - 1  # pairs of one query with one score stand together
-    owner = queries[starts]
-    positives, negatives = np.bincount(tie, pairs.relevant), np.bincount(tie, ~pairs.relevant)
-    n_positives, n_negatives = np.bincount(queries, pairs.relevant), np.bincount(queries, ~pairs.relevant)
+    first = np.flatnonzero(starts)
+    owner = queries[first]
+    positives = np.bincount(tie[pairs.relevant], minlength=len(first))
+    negatives = np.diff(np.r_[first, len(queries)]) - positives
+    n_positives = np.bincount(queries[pairs.relevant])
+    n_negatives = np.bincount(queries) - n_positives
     up_to = np.cumsum(negatives) - (np.cumsum(n_negatives) - n_negatives)[owner]  # of the query, this tie's included
     wins = np.bincount(owner, positives * (n_negatives[owner] - up_to + negatives / 2))
     with np.errstate(invalid="ignore"):
