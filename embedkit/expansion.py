@@ -104,7 +104,7 @@ def _check_mirror(mirror: Path, tasks: Iterable[_Task]) -> None:
             except DataError as error:
                 problems += error.problems
     if problems:
-        raise DataError(*first_few(problems, limit=5))
+        raise DataError(*(first_few(problems, limit=5) if mirror.is_dir() else problems[:1]))
 
 
 def _tasks(file: SuiteFile) -> Iterator[_Task]:

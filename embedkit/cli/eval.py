@@ -106,16 +106,16 @@ def evaluate(
         with Console(as_json=as_json) as console:
             outcome = _run(recipe, store, folder, console)
             board = scoreboard(recipe, outcome.made, outcome.models, _scores_of(outcome.result))
+            if not as_json:
+                print_scores(board)
             wrote = _files(recipe, outcome, trec, submit_dir, name)
-            told = {**board.as_json(), "failed": outcome.failed, "out": str(folder), "files": wrote}
             if as_json:
-                console.emit("evaluated", {**told, "recipe": str(recipe_out) if recipe_out else None})
+                places = {"out": str(folder), "files": wrote, "recipe": str(recipe_out) if recipe_out else None}
+                console.emit("evaluated", {**board.as_json(), "failed": outcome.failed, **places})
     except EmbedkitError as error:
         raise in_options(error) from error
-    if not as_json:
-        print_scores(board)
-        for line in _lines(outcome, folder, wrote, recipe_out):
-            print(line)
+    for line in [] if as_json else _lines(outcome, folder, wrote, recipe_out):
+        print(line)
     if outcome.failed:
         raise EmbedkitError(*(f"{what}: {text}" for what, problems in outcome.failed.items() for text in problems))
 

@@ -58,6 +58,11 @@ class Document:
         if not isinstance(spot, dict | list):
             raise RecipeError(f"{option}: {last!r} is inside {spot!r}, which has no fields")
         spot[last] = value  # type: ignore[index]
+        for places in (self._lines, self._set):  # of what stood there
+            for inner in [
+                place for place in places if len(place) > len(location) and place[: len(location)] == location
+            ]:
+                del places[inner]
         self._set[location] = option
 
     def graft(

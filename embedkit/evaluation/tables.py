@@ -1,5 +1,6 @@
 """Columns of the tables that tasks are made of: CSV, TSV, JSONL and Parquet, checked cell by cell."""
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,9 +83,10 @@ def between(low: float, high: float) -> Cell:
     """A number from `low` to `high`."""
 
     def check(cell: Any) -> float:
-        if not low <= (value := number(cell)) <= high:
-            raise ValueError(f"expected a number from {low:g} to {high:g}")
-        return value
+        with contextlib.suppress(ValueError):
+            if low <= (value := number(cell)) <= high:
+                return value
+        raise ValueError(f"expected a number from {low:g} to {high:g}")
 
     return check
 

@@ -70,3 +70,20 @@ def test_merge_keys_may_be_overridden():
     assert document.value["b"] == {"x": 1, "y": 3}
     assert document.problems == []
     assert document.where(("b", "y")).text == "r.yaml:4"
+
+
+def test_what_is_put_in_from_another_file_keeps_its_places_until_it_is_set_anew():
+    document, other = parse("a: 1\n", "a.yaml"), parse("x:\n  y:\n    - 5\n    - 6\n", "b.yaml")
+    document.graft(("b", "c"), {"y": [5, 6], "z": 1}, other, ("x",))
+    assert document.value == {"a": 1, "b": {"c": {"y": [5, 6], "z": 1}}}
+    assert document.where(("b", "c", "y", 1)).text == "b.yaml:4"
+    assert document.where(("b", "c", "z")).text == "b.yaml:1"
+    document.set(("b", "c", "y"), [7, 8], "--set b.c.y=[7, 8]")
+    assert document.where(("b", "c", "y", 1)).text == "--set b.c.y=[7, 8]"
+    assert document.where(("b", "c", "z")).text == "b.yaml:1"
+
+
+def test_what_is_set_has_no_lines_of_what_stood_there():
+    document = parse("a:\n  b: 1\n", "a.yaml")
+    document.set(("a",), {"b": 2}, "--set a={b: 2}")
+    assert document.where(("a", "b")).text == "--set a={b: 2}"
