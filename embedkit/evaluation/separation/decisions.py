@@ -32,7 +32,8 @@ def held_out(binned: Binned, folds: Codes, choose: Choose) -> Taken:
     A threshold looks better on the pairs it was chosen on than on any others. Nothing is taken where they found none.
     """
     others = folds[None, :] != np.arange(int(folds.max()) + 1)[:, None]
-    cuts = choose(*(from_here_on(totals) for totals in binned.totals(others.astype(np.float64))))[folds]
+    chosen = choose(*(from_here_on(totals) for totals in binned.totals(others.astype(np.float64))))
+    cuts = np.where(others.any(axis=1), chosen, -1)[folds]
     taken = (np.arange(len(binned.edges)) >= cuts[:, None]) & (cuts[:, None] >= 0)
     positives = np.einsum("qb,qb->q", binned.positives, taken, dtype=np.float64)
     negatives = np.einsum("qb,qb->q", binned.negatives, taken, dtype=np.float64)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from embedkit.core.errors import DataError
+from embedkit.core.errors import ArtifactError, DataError
 from embedkit.core.separation import read_separation, write_separation
-from embedkit.evaluation.separation import Options, geometry, separation, told
+from embedkit.evaluation.separation import Options, figures, geometry, separation, told
+from embedkit.measures.geometry import uniformity
 from tests.measures.scored import draw
 
 FEW = Options(samples=200)
@@ -107,6 +108,7 @@ def test_one_query_is_told_what_can_be_told():
     found = separation([4, 4, 4], [0.9, 0.5, 0.4], [1, 0, 0])
     assert found["calibration"] is None
     assert found["auc"]["pooled"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found["thresholds"]["f1"]["held_out"] == {"precision": None, "recall": 0.0, "low": None, "high": None}
     assert "too few queries for any to be calibrated by the others" in found["notes"]
     assert told(found)
     assert separation([0, 0, 1, 1], [0.5, 0.5, 0.5, 0.5], [1, 0, 1, 0])["auc"]["pooled"]["value"] == 0.5
@@ -155,3 +157,17 @@ def test_vectors_without_a_direction_are_counted_and_left_out():
     told_of = told(separation([0, 0], [0.9, 0.1], [1, 0], options=FEW) | {"geometry": none})
     assert "vectors of length 0: 2" in told_of
     assert (none["alignment"], none["uniformity"]) == (None, {"queries": None, "documents": None})
+
+
+def test_many_vectors_are_thinned_evenly(monkeypatch):
+    monkeypatch.setattr(figures, "_COMPARED", 3)
+    sample = np.random.default_rng(0).normal(size=(9, 6))
+    found = geometry(sample[:2], sample[:2], sample)
+    assert found["uniformity"]["documents"] == uniformity(sample[[0, 4, 8]])
+    assert found["sample"] == 9
+
+
+def test_figures_that_cannot_be_read_are_told(tmp_path):
+    (tmp_path / "separation.json").write_text("[1]")
+    with pytest.raises(ArtifactError, match=r"separation.json: cannot be read .* Delete its folder to remake it"):
+        read_separation(tmp_path)
