@@ -54,21 +54,14 @@ def expand(
     they do not say it themselves. Raises `RecipeError` for a benchmark or a task in `only` that does not exist, and
     where a stage that the suite needs has the name of another; `DataError` if the mirror lacks a task.
     """
-    if problems := located(suite.document, suite.suite.unknown_benchmarks()):
-        raise RecipeError(*problems)
-    tasks = {task.name: task for task in _tasks(suite)}
-    if missing := [name for name in only or () if name not in tasks]:
-        hint = did_you_mean(missing[0], tasks)
-        raise RecipeError(f"the suite {suite.suite.name} has no task {missing[0]!r}; it has {list(tasks)}{hint}")
-    if mirror is not None:
-        _check_mirror(mirror, [task for name, task in tasks.items() if only is None or name in only])
+    tasks = _chosen(suite, only, mirror)
     stages = document.value["stages"]
     given = stages[stage]
     given.pop(SUITE, None)
     if not isinstance(own := given.setdefault("tasks", {}), dict):
         return  # told when the stage is checked
     for name, task in tasks.items():
-        if name in own or (only is not None and name not in only):
+        if name in own:
             continue  # what the stage says itself goes before
         place: Location = ("stages", stage, "tasks", name)
         if task.source is not None:
@@ -92,6 +85,20 @@ class _Task:
     value: dict[str, Any]
     place: Location  # in the suite's file
     source: dict[str, Any] | None = None  # of the data that it still lacks
+
+
+def _chosen(suite: SuiteFile, only: Collection[str] | None, mirror: Path | None) -> dict[str, _Task]:
+    """The tasks of `only`, or all, after what is wrong with names and mirror was told."""
+    if problems := located(suite.document, suite.suite.unknown_benchmarks()):
+        raise RecipeError(*problems)
+    tasks = {task.name: task for task in _tasks(suite)}
+    if missing := [name for name in only or () if name not in tasks]:
+        hint = did_you_mean(missing[0], tasks)
+        raise RecipeError(f"the suite {suite.suite.name} has no task {missing[0]!r}; it has {list(tasks)}{hint}")
+    chosen = {name: task for name, task in tasks.items() if only is None or name in only}
+    if mirror is not None:
+        _check_mirror(mirror, chosen.values())
+    return chosen
 
 
 def _check_mirror(mirror: Path, tasks: Iterable[_Task]) -> None:

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,6 @@ class Task(Spec, abc.ABC):
     """What a model is scored on: data, and one of mteb's own task classes, so that numbers are mteb's."""
 
     kind: str
-    type: ClassVar[str]  # mteb's name of the sort of task; "" where the data decides
     prompts: Mapping[Role, str] = Field(default_factory=dict)  # for this task, in place of the model's own
 
     @abc.abstractmethod

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -18,7 +18,6 @@ class ClassificationTask(Task):
     """Texts and their classes: a logistic regression on a few embedded training texts a class, several times over."""
 
     kind: Literal["classification"] = "classification"
-    type: ClassVar[str] = "Classification"
     train: LocalPath
     test: LocalPath
     text: str = "text"  # names of columns

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -17,7 +17,6 @@ class ClusteringTask(Task):
     """Texts and their classes: k-means of bootstrapped samples of the embedded texts against the classes, V-measure."""
 
     kind: Literal["clustering"] = "clustering"
-    type: ClassVar[str] = "Clustering"
     path: LocalPath
     text: str = "text"  # names of columns
     label: str = "label"

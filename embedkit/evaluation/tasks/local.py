@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from embedkit.core.errors import DataError
 from embedkit.core.records import open_dataset
@@ -15,7 +15,6 @@ class LocalTask(Task):
     """The judged queries of one split of a dataset of the recipe, searched in its whole corpus."""
 
     kind: Literal["local"] = "local"
-    type: ClassVar[str] = "Retrieval"
     data: DatasetRef
     split: Literal["train", "dev", "test"] = "test"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,6 @@ class MtebTask(Task):
     """An official task of mteb: its own class, on its own data set at the revision mteb pins, or on a mirror of it."""
 
     kind: Literal["mteb"] = "mteb"
-    type: ClassVar[str] = ""
     name: str
     mirror: LocalPath | None = None  # the task's folder in a mirror; None: the hub
     splits: Names | None = None  # None: those mteb evaluates

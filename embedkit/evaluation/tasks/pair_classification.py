@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from embedkit.core.errors import DataError
 from embedkit.core.spec import LocalPath
@@ -15,7 +15,6 @@ class PairClassificationTask(Task):
     """Pairs of sentences that mean the same (1) or do not (0), told apart by the model's similarity."""
 
     kind: Literal["pair_classification"] = "pair_classification"
-    type: ClassVar[str] = "PairClassification"
     path: LocalPath
     sentence1: str = "sentence1"  # names of columns
     sentence2: str = "sentence2"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from embedkit.core.errors import DataError
 from embedkit.core.spec import LocalPath
@@ -45,7 +45,6 @@ class RerankingTask(Task):
     """
 
     kind: Literal["reranking"] = "reranking"
-    type: ClassVar[str] = "Reranking"
     path: LocalPath
     split: str = "test"  # of a folder
     query: str = "query"  # names of a file's columns

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -16,7 +16,6 @@ class StsTask(Task):
     """Pairs of sentences and how alike people found them; scored by Spearman's correlation with the model's cosine."""
 
     kind: Literal["sts"] = "sts"
-    type: ClassVar[str] = "STS"
     path: LocalPath
     sentence1: str = "sentence1"  # names of columns
     sentence2: str = "sentence2"

@@ -251,11 +251,12 @@ def test_equal_to_plain_mteb(kind, tiny_model, tmp_path, context):
     ours = our_result(tiny_model, task, tmp_path, context)
     (part,) = ours.parts
     with contained():
-        theirs = plain_scores(tiny_model, plain())
+        plain_task = plain()
+        theirs = plain_scores(tiny_model, plain_task)
     same(part.mteb, theirs)
     assert ours.main == main
     assert getattr(part, kept)
-    assert ours.type == task.type
+    assert ours.type == plain_task.metadata.type
 
 
 def test_a_prompt_of_the_task_changes_its_scores(tiny_model, tmp_path, context):
