@@ -15,7 +15,7 @@ _SHOWN = 3  # examples of a role, a side and a way
 def print_contamination(found: Mapping[str, Any], *, examples: bool) -> None:
     """The findings for a terminal."""
     console = Console(highlight=False, width=None if Console().is_terminal else 140)
-    _lines(console, found["summary"])
+    _lines(console, [*found["summary"], f"looked for: {found['looked_for']}"])
     for task in found["tasks"]:
         console.print()
         console.print(_overlap(task))

@@ -56,6 +56,7 @@ ModelRef = Annotated[str, Reference(("model",))]
 DatasetRef = Annotated[str, Reference(("dataset",))]
 PairsRef = Annotated[str, Reference(("pairs", "dataset"))]
 ScoresRef = Annotated[str, Reference(("scores",))]
+ContaminationRef = Annotated[str, Reference(("contamination",))]
 LocalPath = Annotated[Path, BeforeValidator(_from_recipe_folder), External()]
 
 

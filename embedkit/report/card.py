@@ -2,7 +2,7 @@
 huggingface_hub."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from embedkit.core.scores import TaskScores
 from embedkit.report.comparison import Bootstrap, Comparison, Evidence, compare
 from embedkit.report.lineage import SHORT, Lineage
 from embedkit.report.methods import Method, methods
-from embedkit.report.sections import data
+from embedkit.report.sections import contamination, data
 from embedkit.report.tables import metric_name
 from embedkit.report.templating import template
 
@@ -64,6 +64,7 @@ class Card:
     how: Bootstrap
     data: Sequence[data.Card]
     methods: Sequence[Method]
+    shared: Sequence[contamination.Card] = ()  # by its training pairs with tasks
 
     def searches(self) -> bool:
         """Whether all tasks rank a whole corpus."""
@@ -78,13 +79,29 @@ class Card:
             lacks.append("the model card has no scores: the model was not evaluated; add it to the evaluate stage")
         elif self.baseline and not any(result.against_baseline for result in self.results):
             lacks.append(f"the model card compares with nothing: {self.baseline} was not evaluated")
-        return lacks
+        return [*lacks, *self._contamination_warnings()]
+
+    def _contamination_warnings(self) -> Iterator[str]:
+        """Of comparisons with what the model was not trained on, and of what they found in its scores' tasks."""
+        for found in self.shared:
+            if not found.of_the_model:
+                yield f"{found.name} compares {found.train}, which the model was not trained on, with the tasks"
+            for task in (task for task in found.tasks if task.seen and any(r.task == task.name for r in self.results)):
+                yield f"training has seen {task.seen:,} of {task.queries:,} queries of {task.name}, which is scored"
 
 
 def describe(
-    about: Identity, lineage: Lineage, evidence: Evidence, *, model: str, baseline: str | None, how: Bootstrap
+    about: Identity,
+    lineage: Lineage,
+    evidence: Evidence,
+    *,
+    model: str,
+    baseline: str | None,
+    how: Bootstrap,
+    compared: Sequence[str] = (),
 ) -> Card:
-    """Gather what the card says of `model`. It has no scores if it was not evaluated."""
+    """Gather what the card says of `model`. It has no scores if it was not evaluated. `compared` are the keys of
+    comparisons of its training pairs with tasks."""
     own = lineage.behind(model)
     if about.base_model is None:
         about = Identity(about.name, about.license, about.languages, about.tags, base_model(own))
@@ -96,7 +113,8 @@ def describe(
         if (value := evidence.value(model, task, metric)) is not None
     ]
     name = lineage.label(baseline) if baseline and baseline != model else None
-    return Card(about, own, model, results, name, how, data.section(own) or [], methods(own))
+    shared = [contamination.card(lineage.nodes[key], lineage, own) for key in compared]
+    return Card(about, own, model, results, name, how, data.section(own) or [], methods(own), shared)
 
 
 def base_model(lineage: Lineage) -> str | None:

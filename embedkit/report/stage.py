@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
-from embedkit.core.spec import ModelRef, Reference, ScoresRef
+from embedkit.core.spec import ContaminationRef, ModelRef, Reference, ScoresRef
 from embedkit.core.stage import Artifact, Context, Stage, require_lookup
 from embedkit.core.stats import write_stats
 from embedkit.report.lineage import walk
@@ -81,6 +81,7 @@ class Package(Stage):
     model: ModelRef
     scores: ScoresRef
     baseline: ModelRef | None = None  # scores are given with their difference from this model
+    contamination: tuple[ContaminationRef, ...] = ()  # of the training pairs with the tasks; for the model card
     name: Annotated[str, Field(min_length=1)] = "A text-embedding model"
     license: str | None = None  # an SPDX identifier in lower case, as the hub knows it
     languages: tuple[str, ...] = ("en",)  # ISO 639-1
@@ -98,12 +99,14 @@ class Package(Stage):
 
         model, scores = inputs[self.model], inputs[self.scores]
         baseline = inputs[self.baseline].key if self.baseline else None
-        roots = [key for key in (model.key, scores.key, baseline) if key]
+        compared = [inputs[name].key for name in self.contamination]
+        roots = [key for key in (model.key, scores.key, baseline, *compared) if key]
         lineage = walk(roots, require_lookup(context), context.labels)
         files = link_model(model.path, out)
         about = Identity(self.name, self.license, self.languages, self.tags, self.base_model)
         how = Bootstrap(self.samples, self.confidence, self.seed)
-        card = describe(about, lineage, Evidence.read(scores.path), model=model.key, baseline=baseline, how=how)
+        evidence = Evidence.read(scores.path)
+        card = describe(about, lineage, evidence, model=model.key, baseline=baseline, how=how, compared=compared)
         write_card(out, card)
         summary = [f"{self.model} as an ordinary sentence-transformers folder, with a model card"]
         write_stats(out, {"summary": summary, "counts": {"files": files}, "warnings": card.warnings()})

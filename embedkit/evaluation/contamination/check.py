@@ -11,7 +11,7 @@ from embedkit.evaluation.contamination.finder import RUN, Rules, find_matches
 from embedkit.evaluation.contamination.held import Held, HeldTexts
 from embedkit.evaluation.contamination.matches import HOWS, Matches
 from embedkit.evaluation.contamination.overlaps import EXAMPLES, Leak, Overlap, leaks, table
-from embedkit.evaluation.contamination.remarks import summary, warnings
+from embedkit.evaluation.contamination.remarks import looked_for, summary, warnings
 from embedkit.evaluation.contamination.templates import templates
 from embedkit.evaluation.contamination.training import ROLES, Training
 
@@ -68,7 +68,7 @@ def findings(checked: Checked, rules: Rules, similarity: float | None = None) ->
      "tasks": [{"name", "queries", "relevant", "documents", "judged_pairs", "found": one row a role of training texts
                 and side of the task's, "leaked_pairs", "templates", "touched": {reason: {query_id: how}},
                 "touched_query_ids": those that training has seen}],
-     "summary", "warnings"}
+     "looked_for", "summary", "warnings"}
 
     Examples have texts of both sides: this is for one's own eyes, unless licences allow more.
     """
@@ -87,7 +87,8 @@ def findings(checked: Checked, rules: Rules, similarity: float | None = None) ->
         },
         "tasks": tasks,
     }
-    return {**result, "summary": summary(result), "warnings": warnings(result)}
+    said = {"looked_for": looked_for(result["rules"]), "summary": summary(result), "warnings": warnings(result)}
+    return {**result, **said}
 
 
 def touched(overlap: Overlap, leaked: Sequence[Leak]) -> dict[Reason, dict[str, str]]:

@@ -13,8 +13,8 @@ _MANNER: Final = {
 
 
 def summary(found: Mapping[str, Any]) -> list[str]:
-    """A line a task, and how it was looked."""
-    return [*(line for task in found["tasks"] for line in _lines(task)), _rules(found["rules"])]
+    """A line or two a task."""
+    return [line for task in found["tasks"] for line in _lines(task)]
 
 
 def warnings(found: Mapping[str, Any]) -> list[str]:
@@ -50,7 +50,8 @@ def _lines(task: Mapping[str, Any]) -> list[str]:
     return lines or [f"{name}: none of its queries and relevant documents is among training queries and positives"]
 
 
-def _rules(rules: Mapping[str, Any]) -> str:
+def looked_for(rules: Mapping[str, Any]) -> str:
+    """When two texts match, in words."""
     said = ["the same text"]
     if rules["near"] is not None:
         by = " by MinHash" if rules["near_by"] == "minhash" else ""
@@ -59,4 +60,4 @@ def _rules(rules: Mapping[str, Any]) -> str:
         said.append(f"{rules['contained']:.0%} of one's runs of {rules['run']} words in the other")
     if rules["similarity"] is not None:
         said.append(f"cosine from {rules['similarity']:g}")
-    return f"looked for: {'; '.join(said)}"
+    return "; ".join(said)

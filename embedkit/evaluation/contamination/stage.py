@@ -87,7 +87,8 @@ def write_findings(out: Path, found: Mapping[str, Any]) -> None:
     """Write contamination.json, and stats.json with its figures."""
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (out / FILE).write_text(text + "\n", encoding="utf-8", errors="surrogatepass")
-    write_stats(out, {**figures(found), "summary": found["summary"], "warnings": found["warnings"], "counts": {}})
+    told = {name: found[name] for name in ("summary", "warnings", "looked_for")}
+    write_stats(out, {**figures(found), **told, "counts": found["train"]})
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, Any]:
