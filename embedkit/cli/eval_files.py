@@ -8,6 +8,7 @@ from typing import Any
 
 from embedkit.core.stage import Artifact, Stage
 from embedkit.evaluation import submission
+from embedkit.evaluation.origin import about
 from embedkit.evaluation.results import read_result
 from embedkit.evaluation.trec import write_qrels, write_run
 from embedkit.retrieval.identity import model_digest
@@ -34,7 +35,8 @@ def submit(stage: Stage, model: Path, results: Mapping[str, Path], to: Path, nam
     """Write results, task -> task_scores folder, as the leaderboard takes them; what became of them."""
     source = getattr(stage, "source", None)
     revision = getattr(source, "revision", None) or model_digest(model)  # a hub's commit, else a digest of the weights
-    found = submission.write(results, model, to, name=name, revision=revision)
+    known = about(source.locate()) if source is not None else about(model)  # the copy in the store has no card
+    found = submission.write(results, model, to, name=name, revision=revision, about=known)
     lines = [f"results for the leaderboard: {found.folder}, {len(found.written)} tasks written"]
     lines += [f"{task}: left out: {why}" for task, why in found.left_out.items()]
     lines += [f"{task}: {what}" for task, what in found.partial.items()]

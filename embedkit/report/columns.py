@@ -1,0 +1,134 @@
+"""The tasks of a leaderboard: what may stand in one column, and what each model has there."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+
+from embedkit.core.entry import Entry
+from embedkit.core.scores import Items, TaskScores
+from embedkit.measures.standings import Resampled, average, resample_items, resample_means
+from embedkit.measures.statistics import StatisticName
+
+_STATISTICS: Final[Mapping[str, StatisticName]] = {
+    "spearman": "spearman",
+    "pearson": "pearson",
+    "average_precision": "average_precision",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A task, its metric and its data: scores of one column may be compared."""
+
+    task: str
+    metric: str
+    type: str
+    revision: str
+    parts: tuple[str, ...]  # tasks of the scores: the task itself, or its subsets and splits
+
+    def value(self, entry: Entry) -> float | None:
+        """The mean over the parts; None unless the model has all of them."""
+        found = [self._part(entry, part) for part in self.parts]
+        values = [one.metrics[self.metric] for one in found if one is not None]
+        return sum(values) / len(values) if len(values) == len(self.parts) else None
+
+    def units(self, entries: Sequence[Entry]) -> int:
+        """The number of queries, items or texts, as the files say."""
+        return sum(
+            max((one.queries for e in entries if (one := self._part(e, part)) is not None), default=0)
+            for part in self.parts
+        )
+
+    def _part(self, entry: Entry, part: str) -> TaskScores | None:
+        one = entry.tasks.get(part)
+        fits = one is not None and one.revision == self.revision and self.metric in one.metrics
+        return one if fits else None
+
+
+def columns(entries: Sequence[Entry], metric: str | None) -> list[Column]:
+    """The columns these models need: one a task, metric and revision of data. `metric` is taken where a task has it,
+    else the task's main one."""
+    parts: dict[tuple[str, str, str, str], dict[str, None]] = {}
+    for entry in entries:
+        for name, one in entry.tasks.items():
+            if one.metrics:
+                shown = metric if metric in one.metrics else one.main_metric
+                parts.setdefault((one.type, one.group or name, str(shown), one.revision), {})[name] = None
+    return [
+        Column(task, shown, kind, revision, tuple(sorted(names)))
+        for (kind, task, shown, revision), names in sorted(parts.items(), key=lambda one: one[0])
+    ]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The models of a column whose files hold what intervals need, and their scores over resamples."""
+
+    rows: Sequence[int]  # places among all models, rising
+    found: Resampled
+
+    def of(self, rows: Sequence[int]) -> Resampled:
+        """Some of the models."""
+        places = [self.rows.index(row) for row in rows]
+        strata = tuple((n, covariance[places][:, places]) for n, covariance in self.found.strata)
+        return Resampled(self.found.scores[places], self.found.values[places], strata)
+
+
+def tested(column: Column, entries: Sequence[Entry], *, samples: int, seed: int) -> Tested | None:
+    """What resampling tells of a column; None if the files of no model hold what it takes.
+
+    Models must have values of the same queries, or predictions of the same items and targets: those that most have.
+    """
+    rows = [row for row, entry in enumerate(entries) if column.value(entry) is not None]
+    for part in column.parts:
+        seen = {row: ids for row in rows if (ids := _identity(entries[row], column, part)) is not None}
+        if not seen:
+            return None
+        common, _ = Counter(seen.values()).most_common(1)[0]
+        rows = [row for row in rows if seen.get(row) == common]
+    parts = [_resampled(column, part, [entries[row] for row in rows], samples, seed) for part in column.parts]
+    return Tested(rows, average(parts, [1 / len(parts)] * len(parts)))
+
+
+def _identity(entry: Entry, column: Column, part: str) -> int | None:
+    """A number that is equal for models that can be resampled together; None if this one cannot be at all."""
+    if name := _statistic(entry, column, part):
+        items = entry.items[part]
+        rows = sorted(zip(items.ids, items.targets.tolist(), strict=True))
+        return hash((name, *rows)) if np.isfinite(items.predictions).all() else None
+    one, values = entry.tasks[part], entry.units.get(part, {})
+    whole = values and all(column.metric in found for found in values.values())
+    mean = column.metric != one.main_metric or one.statistic == "mean"
+    return hash(tuple(sorted(values))) if whole and mean else None
+
+
+def _statistic(entry: Entry, column: Column, part: str) -> StatisticName | None:
+    """What the column's metric is of the model's items; None if it is no statistic of items."""
+    one = entry.tasks[part]
+    return _STATISTICS.get(one.statistic) if part in entry.items and column.metric == one.main_metric else None
+
+
+def _resampled(column: Column, part: str, entries: Sequence[Entry], samples: int, seed: int) -> Resampled:
+    rng = np.random.default_rng([seed, crc32(f"{column.task}\n{part}".encode())])
+    if name := _statistic(entries[0], column, part):
+        tables = [_sorted(entry.items[part]) for entry in entries]
+        predictions = [table.predictions for table in tables]
+        return resample_items(name, predictions, tables[0].targets, samples=samples, rng=rng)
+    ids = sorted(entries[0].units[part])  # the order of rows must not move an interval
+    values = [[entry.units[part][unit][column.metric] for unit in ids] for entry in entries]
+    return resample_means(values, samples=samples, rng=rng)
+
+
+def _sorted(items: Items) -> Items:
+    order = np.argsort(np.asarray(items.ids), kind="stable")
+    return Items([items.ids[i] for i in order], items.predictions[order], items.targets[order])
+
+
+def weights(columns: Sequence[Column], *, by_type: bool) -> Mapping[Column, float]:
+    """Of each column in a mean: equal, or equal by type and then within it, as MTEB weighs them."""
+    sizes = Counter(column.type for column in columns)
+    return {c: 1 / (len(sizes) * sizes[c.type]) if by_type else 1 / len(columns) for c in columns}
