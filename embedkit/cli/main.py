@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 a check found something (`store verify`); 2 a mistake the 
 import errno
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,19 @@ import typer
 
 from embedkit._version import __version__
 from embedkit.cli.audit import audit
+from embedkit.cli.calibration import calibrate
+from embedkit.cli.compare import compare
+from embedkit.cli.compression import compress
+from embedkit.cli.contamination import contamination
 from embedkit.cli.eval import evaluate
 from embedkit.cli.exports import export
+from embedkit.cli.leaderboard import leaderboard
 from embedkit.cli.losses import losses
 from embedkit.cli.mine import mine
+from embedkit.cli.mirror import mirror
 from embedkit.cli.options import DEFAULT_STORE, AsJson, StoreDir, print_json
+from embedkit.cli.poisoning import poisoning
+from embedkit.cli.score import score
 from embedkit.cli.store import store_app
 from embedkit.core.errors import EmbedkitError
 
@@ -163,11 +172,16 @@ def doctor(store: StoreDir = DEFAULT_STORE, as_json: AsJson = False) -> None:
     print_findings(findings)
 
 
-app.command()(mine)
+app.command("eval", rich_help_panel="Evaluation")(evaluate)
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {  # of the help
+    "Mining": (mine, audit, export),
+    "Evaluation": (compare, score, calibrate, compress, leaderboard, mirror),
+    "What is in the data": (contamination, poisoning),
+}
+for panel, commands in _PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
 app.command()(losses)
-app.command()(audit)
-app.command()(export)
-app.command("eval")(evaluate)
 
 
 @app.command()
