@@ -9,6 +9,7 @@ import typer
 
 from embedkit.cli.options import AsJson, print_json
 from embedkit.core.errors import DataError, RecipeError, did_you_mean
+from embedkit.core.progress import Progress
 
 if TYPE_CHECKING:
     from embedkit.evaluation.comparing.comparison import Comparison, How
@@ -80,6 +81,7 @@ def compare(
 
     Texts of queries are shown and stand in compare.html; JSON has figures and ids only.
     """
+    from embedkit.cli.console import Console
     from embedkit.evaluation.comparing.comparison import How
     from embedkit.evaluation.comparing.figures import figures
     from embedkit.evaluation.comparing.gate import parse_gate
@@ -89,9 +91,11 @@ def compare(
     named, notes = _opened(systems, [metric, *(gate.metric for gate in gates)], qrels, data, task, ignore_identical_ids)
     base, others = _sides(named, baseline)
     how = How(samples, confidence, seed, correction)
-    shown, judgements = _compared(base, others, metric, tasks or (), how, gates)
+    with Console(as_json=False) as console:
+        shown, judgements = _compared(base, others, metric, tasks or (), how, gates, console.progress)
     most = changed or (_CHANGED if out or as_json else 0)
-    found = {**figures(shown, judgements, most=most), "notes": notes}
+    found = figures(shown, judgements, most=most)
+    found["notes"] += notes
     texts = _texts([base, *others])
     if out is not None:
         _write(out, found, texts)
@@ -180,7 +184,13 @@ def _sides(systems: Sequence["System"], baseline: str) -> tuple["System", list["
 
 
 def _compared(
-    base: "System", others: Sequence["System"], metric: str, tasks: Sequence[str], how: "How", gates: Sequence["Gate"]
+    base: "System",
+    others: Sequence["System"],
+    metric: str,
+    tasks: Sequence[str],
+    how: "How",
+    gates: Sequence["Gate"],
+    progress: Progress,
 ) -> tuple["Comparison", list[Any]]:
     """The comparison that is shown, and what the gates say of theirs."""
     from embedkit.evaluation.comparing.comparison import compare as against
@@ -188,7 +198,7 @@ def _compared(
 
     made = {}
     for name in dict.fromkeys([metric, *(gate.metric for gate in gates)]):
-        made[name] = against(base, others, metric=name, tasks=tasks, how=how)
+        made[name] = against(base, others, metric=name, tasks=tasks, how=how, progress=progress)
     return made[metric], [judgement for gate in gates for judgement in judge(gate, made[gate.metric])]
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.measures.bootstrap import SLACK
-from embedkit.measures.statistics import StatisticName, chunks, ranks, statistic
+from embedkit.measures.statistics import StatisticName, chunks, coins, ranks, statistic
 
 Floats = NDArray[np.float64]
 
@@ -47,8 +47,8 @@ class Randomization:
 def randomize_means(differences: Floats, *, samples: int, rng: np.random.Generator) -> Randomization:
     """Of the mean of n differences: random signs for them."""
     n = len(differences)
-    signs = (1.0 - 2.0 * rng.integers(0, 2, (rows, n)) for rows in chunks(samples, n))
-    values = np.concatenate([sign @ differences for sign in signs]) / n
+    flips = (coins(rng, rows, n) for rows in chunks(samples, n))
+    values = (differences.sum() - 2 * np.concatenate([flip @ differences for flip in flips])) / n
     return Randomization(float(differences.mean()), values, SLACK * float(np.abs(differences).mean()))
 
 
@@ -68,7 +68,7 @@ def randomize_items(
     observed = float(difference(np.ones((1, n)))[0])
     if math.isnan(observed):
         return None
-    kept = (rng.integers(0, 2, (rows, n)).astype(np.float64) for rows in chunks(samples, 2 * n))
+    kept = (coins(rng, rows, n) for rows in chunks(samples, 2 * n))
     values = np.concatenate([difference(rows) for rows in kept])
     return Randomization(observed, values[np.isfinite(values)])
 

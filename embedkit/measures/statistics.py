@@ -54,8 +54,14 @@ def counts(rng: np.random.Generator, rows: int, items: int) -> Floats:
     return found
 
 
-def chunks(samples: int, width: int, cells: int = 1 << 22) -> Iterator[int]:
-    """Numbers of rows that add up to `samples`, few enough at a time for memory."""
+def coins(rng: np.random.Generator, rows: int, items: int) -> Floats:
+    """A fair coin for each: (rows, items) of 0 and 1. The same in one call as in several, row after row."""
+    words = rng.integers(0, 1 << 32, (rows, -(-items // 32)), dtype=np.uint32).astype("<u4")
+    return np.unpackbits(words.view(np.uint8), axis=1, count=items).astype(np.float64)
+
+
+def chunks(samples: int, width: int, cells: int = 1 << 18) -> Iterator[int]:
+    """Numbers of rows that add up to `samples`, few enough at a time for the processor's cache."""
     size = max(1, cells // max(1, width))
     for start in range(0, samples, size):
         yield min(size, samples - start)
@@ -98,18 +104,21 @@ def _spearman(x: Floats, y: Floats) -> Statistic:
 def _average_precision(x: Floats, y: Floats) -> Statistic:
     if not np.isin(y, (0.0, 1.0)).all():
         raise DataError(f"average precision needs targets of 0 and 1; found {y[~np.isin(y, (0.0, 1.0))][0]:g}")
-    order, starts, _ = _ordered(-x)
-    positive = y[order]
+    order, starts, run = _ordered(-x)
+    hits = order[y[order] > 0]  # the positives, best first
+    if not hits.size:
+        return lambda weights: np.full(len(weights), np.nan)
+    groups, first = np.unique(run[hits], return_index=True)  # runs with a positive, and the first positive in each
+    ends = np.append(starts, len(x))[groups + 1]
+    until, before = order[: ends[-1]], np.concatenate([[0], ends[:-1]])
 
     def of(weights: Floats) -> Floats:
-        drawn = weights[:, order]
-        found = np.add.reduceat(drawn * positive, starts, axis=1)
-        seen = np.cumsum(np.add.reduceat(drawn, starts, axis=1), axis=1)
+        found = np.add.reduceat(np.take(weights, hits, axis=1), first, axis=1)
+        seen = np.cumsum(np.add.reduceat(np.take(weights, until, axis=1), before, axis=1), axis=1)
         so_far = np.cumsum(found, axis=1)
-        precision = so_far / np.maximum(seen, 1.0)  # no item seen yet: no positive found either
         total = so_far[:, -1]
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.einsum("ij,ij->i", found, precision) / np.where(total > 0, total, np.nan))
+        precision = so_far / np.maximum(seen, 1.0)  # no item seen yet: no positive found either
+        return np.asarray(np.einsum("ij,ij->i", found, precision) / np.where(total > 0, total, np.nan))
 
     return of
 
@@ -139,8 +148,13 @@ def _ordered(values: Floats) -> tuple[Ints, Ints, Ints]:
 
 def _midranks(order: Ints, starts: Ints, run: Ints, weights: Floats) -> Floats:
     """Of every item, the weight below it and half the weight of its equals: its rank less a half."""
-    heavy = np.add.reduceat(weights[:, order], starts, axis=1)
-    return np.asarray((np.cumsum(heavy, axis=1) - heavy / 2)[:, run])
+    heavy = np.take(weights, order, axis=1)
+    if len(starts) < len(order):
+        heavy = np.add.reduceat(heavy, starts, axis=1)
+    middles = np.cumsum(heavy, axis=1)
+    heavy *= 0.5
+    middles -= heavy
+    return np.take(middles, run, axis=1)
 
 
 def _column(values: ArrayLike) -> Floats:

@@ -6,7 +6,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import average_precision_score
 
 from embedkit.core.errors import DataError
-from embedkit.measures.statistics import STATISTICS, chunks, counts, ranks, statistic, value
+from embedkit.measures.statistics import STATISTICS, chunks, coins, counts, ranks, statistic, value
 
 PEERS = {
     "pearson": lambda x, y: pearsonr(x, y)[0],
@@ -68,6 +68,15 @@ def test_counts_are_as_many_as_items_and_each_as_likely():
     found = counts(np.random.default_rng(0), 4000, 5)
     assert (found.sum(axis=1) == 5).all()
     assert found.mean(axis=0) == pytest.approx(np.ones(5), abs=0.06)
+
+
+def test_coins_are_fair_and_do_not_depend_on_how_many_are_tossed_at_a_time():
+    found = coins(np.random.default_rng(0), 3000, 45)
+    assert set(np.unique(found)) == {0.0, 1.0}
+    assert found.mean(axis=0) == pytest.approx(np.full(45, 0.5), abs=0.04)
+    assert np.abs(np.corrcoef(found.T) - np.eye(45)).max() < 0.1
+    rng = np.random.default_rng(0)
+    assert np.array_equal(np.concatenate([coins(rng, rows, 45) for rows in (1, 2000, 999)]), found)
 
 
 def test_chunks_add_up():

@@ -1,20 +1,24 @@
 """Systems against a baseline, task by task and over all of them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
-from embedkit.core.errors import DataError
-from embedkit.evaluation.comparing.pairing import MAIN, Paired, pair
+from embedkit.core.errors import DataError, RecipeError
+from embedkit.core.progress import Advance, Progress, silent
+from embedkit.evaluation.comparing.pairing import MAIN, Paired, Pairing, pair
 from embedkit.evaluation.comparing.systems import System
 from embedkit.measures.bootstrap import Bootstrap, bootstrap_average, bootstrap_items, bootstrap_means
 from embedkit.measures.corrections import holm
 from embedkit.measures.effect import Record, effect_size, wins_ties_losses
 from embedkit.measures.randomization import Randomization, randomize_average, randomize_items, randomize_means
 from embedkit.measures.statistics import StatisticName, value
+
+_FEWEST: Final = 5  # samples beyond the end of an interval
 
 Correction = Literal["holm", "none"]
 Verdict = Literal["better", "worse", "unclear"]
@@ -85,19 +89,43 @@ class Comparison:
     metric: str
     how: How
     candidates: Sequence[Against]
+    notes: Sequence[str] = ()
 
 
 def compare(
-    base: System, candidates: Sequence[System], *, metric: str = MAIN, tasks: Sequence[str] = (), how: How | None = None
+    base: System,
+    candidates: Sequence[System],
+    *,
+    metric: str = MAIN,
+    tasks: Sequence[str] = (),
+    how: How | None = None,
+    progress: Progress = silent,
 ) -> Comparison:
     """Every candidate against `base`, on what both have.
 
     The mean over tasks gives each group of tasks the same weight, and each task of a group. p-values are corrected in
     two families: the candidates' means over tasks, or their only task; and all tasks of all candidates.
+    Raises `RecipeError` if there are too few samples for the confidence asked for, `DataError` as `pair` does.
     """
     how = how or How()
-    found = [_against(base, candidate, metric, tasks, how) for candidate in candidates]
-    return Comparison(base.name, metric, how, _corrected(found) if how.correction == "holm" else found)
+    check_samples(how.samples, (1 - how.confidence) / 2, f"an interval of {how.confidence:.6g}")
+    pairings = [pair(base, candidate, metric, tasks) for candidate in candidates]
+    with progress("resampling", sum(len(pairing.tasks) for pairing in pairings)) as advance:
+        found = [
+            _against(base, candidate, pairing, how, advance)
+            for candidate, pairing in zip(candidates, pairings, strict=True)
+        ]
+    if how.correction == "none":
+        return Comparison(base.name, metric, how, found)
+    return Comparison(base.name, metric, how, _corrected(found), _coarse(found, how))
+
+
+def check_samples(samples: int, tail: float, what: str) -> None:
+    """Raise a `RecipeError` if the end of an interval would rest on a handful of samples."""
+    if samples * tail < _FEWEST - 1e-9:
+        raise RecipeError(
+            f"{samples:,} samples are too few for {what}; take at least {math.ceil(_FEWEST / tail - 1e-6):,}"
+        )
 
 
 def average(findings: Sequence[Finding], name: str = "") -> Finding:
@@ -122,9 +150,11 @@ def average(findings: Sequence[Finding], name: str = "") -> Finding:
     )
 
 
-def _against(base: System, candidate: System, metric: str, tasks: Sequence[str], how: How) -> Against:
-    pairing = pair(base, candidate, metric, tasks)
-    tried = [(paired, _finding(paired, how)) for paired in pairing.tasks]
+def _against(base: System, candidate: System, pairing: Pairing, how: How, advance: Advance) -> Against:
+    tried = []
+    for paired in pairing.tasks:
+        tried.append((paired, _finding(paired, how)))
+        advance(1)
     found = [finding for _, finding in tried if finding is not None]
     undefined = [
         f"{paired.task}: left out, its {paired.metric} is undefined, as where a model gives all items one score"
@@ -183,6 +213,17 @@ def _weights(groups: Sequence[str]) -> list[float]:
     """Of the mean of the groups' means."""
     distinct = len(set(groups))
     return [1 / (distinct * groups.count(group)) for group in groups]
+
+
+def _coarse(found: Sequence[Against], how: How) -> list[str]:
+    """A note if the smallest p that so many samples can give is not small after the correction."""
+    tests = max(len(found), sum(len(against.tasks) for against in found if against.overall))
+    if tests / (how.samples + 1) <= 1 - how.confidence:
+        return []
+    return [
+        f"{tests:,} tests of {how.samples:,} samples each: none can be told apart after the correction; take at least "
+        f"{math.ceil(tests / (1 - how.confidence) - 1e-6):,}"
+    ]
 
 
 def _corrected(found: Sequence[Against]) -> list[Against]:

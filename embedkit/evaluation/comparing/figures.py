@@ -23,6 +23,7 @@ def figures(comparison: Comparison, judgements: Sequence[Judgement] = (), *, mos
         "correction": how.correction,
         "candidates": [_candidate(against, how, most) for against in comparison.candidates],
         "gates": [_judgement(found) for found in judgements],
+        "notes": list(comparison.notes),
     }
 
 

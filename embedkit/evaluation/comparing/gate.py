@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from embedkit.core.errors import DataError, RecipeError, did_you_mean
-from embedkit.evaluation.comparing.comparison import Against, Comparison, Finding, average
+from embedkit.evaluation.comparing.comparison import Against, Comparison, Finding, average, check_samples
 
 Kind = Literal["fail-if", "fail-unless"]
 EXAMPLE: Final = "ndcg@10 < base - 0.005 at 95%"
@@ -89,8 +89,10 @@ def parse_gate(kind: Kind, text: str) -> Gate:
 def judge(gate: Gate, comparison: Comparison) -> list[Judgement]:
     """Apply a rule to every candidate of a comparison on the rule's metric.
 
-    Raises `DataError` if a candidate lacks what the baseline has: what was not scored must not pass.
+    Raises `DataError` if a candidate lacks what the baseline has: what was not scored must not pass. Candidates are
+    judged one by one: a rule at 95 % stops each of those that differ by just the margin with a chance of 5 %.
     """
+    check_samples(comparison.how.samples, 1 - gate.confidence, f"--{gate.kind} {gate.text!r}")
     return [_judge(gate, against) for against in comparison.candidates]
 
 

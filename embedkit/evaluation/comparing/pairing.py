@@ -14,6 +14,8 @@ from embedkit.measures.statistics import STATISTICS
 
 MAIN: Final = "main"  # stands for each task's own metric
 _SHOWN: Final = 8  # names in a message
+_UNITS: Final = {"Classification": "texts", "Clustering": "experiments"}  # of mteb's types of task; else queries
+_FEW: Final = 20  # units below which no interval is to be trusted
 _SUFFIXES: Final = {"spearman": "spearman", "pearson": "pearson", "ap": "average_precision"}
 
 Floats = NDArray[np.float64]
@@ -31,11 +33,7 @@ class Paired:
     base: Floats  # (n,)
     candidate: Floats  # (n,)
     targets: Floats | None = None  # (n,)
-
-    @property
-    def unit(self) -> str:
-        """What the n are."""
-        return "items" if self.targets is not None else "queries"
+    unit: str = "queries"  # what the n are
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def pair(base: System, candidate: System, metric: str, tasks: Sequence[str] = ()
             told.append(f"{task}: left out, {_why_not(name, base, theirs, candidate, ours)}")
             continue
         found.append(paired)
-        notes += _few(paired)
+        notes += _cautions(paired)
         gaps += _missing(paired, base, theirs, candidate)
         notes += _missing(paired, candidate, ours, base)
     if not found:
@@ -95,13 +93,13 @@ def _pair(task: str, metric: str, base: Reached, candidate: Reached) -> Paired |
         left, right = base.items.predictions[a], candidate.items.predictions[b]
         if not np.array_equal(targets, candidate.items.targets[b]):
             raise DataError(f"{task}: what is true of its items differs between the two; they are other data")
-        return Paired(task, group, metric, statistic, ids, left, right, targets)
+        return Paired(task, group, metric, statistic, ids, left, right, targets, "items")
     scored = [{q for q, row in side.per_query.items() if metric in row} for side in (base, candidate)]
     ids = sorted(scored[0] & scored[1])
     if not ids:
         raise DataError(f"{task}: the two have no query in common; are their ids of the same data?")
-    values = [np.array([side.per_query[q][metric] for q in ids]) for side in (base, candidate)]
-    return Paired(task, group, metric, "mean", ids, *values)
+    left, right = (np.array([side.per_query[q][metric] for q in ids]) for side in (base, candidate))
+    return Paired(task, group, metric, "mean", ids, left, right, None, _UNITS.get(base.scores.type, "queries"))
 
 
 def _one_by_one(metric: str, reached: Reached) -> bool:
@@ -184,10 +182,13 @@ def _missing(paired: Paired, one: System, its: Reached, other: System) -> list[s
     ]
 
 
-def _few(paired: Paired) -> list[str]:
-    if len(paired.ids) >= 20:
-        return []
-    return [f"{paired.task}: {len(paired.ids)} {paired.unit} are too few for an interval to be trusted"]
+def _cautions(paired: Paired) -> list[str]:
+    found = []
+    if paired.unit == "experiments":
+        found.append(f"{paired.task}: its units are experiments on the same texts; of other texts they tell nothing")
+    if len(paired.ids) < _FEW:
+        found.append(f"{paired.task}: {len(paired.ids)} {paired.unit} are too few for an interval to be trusted")
+    return found
 
 
 def _no_metric(metric: str, base: System, candidate: System, common: Sequence[str], told: Sequence[str]) -> DataError:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from embedkit.core.errors import DataError
-from embedkit.core.scores import Items
+from embedkit.core.errors import DataError, RecipeError
+from embedkit.core.scores import Items, TaskScores
 from embedkit.evaluation.comparing.comparison import How, compare
 from embedkit.evaluation.comparing.figures import figures
+from embedkit.evaluation.comparing.systems import Reached
 from embedkit.measures.corrections import holm
 from tests.evaluation.comparing.folders import queries, ranking, similarity, system, three
 
@@ -128,3 +129,32 @@ def test_figures_are_plain_and_hold_no_texts():
     row = found["candidates"][0]["tasks"][0]
     assert row["low"] < row["difference"] < row["high"]
     assert 0 < row["p_randomization"] <= row["p_corrected"] <= 1
+
+
+@pytest.mark.parametrize(("samples", "confidence", "least"), [(199, 0.95, "200"), (900, 0.99, "1,000")])
+def test_too_few_samples_for_an_interval_are_refused(samples, confidence, least):
+    with pytest.raises(RecipeError, match=f"too few for an interval of {confidence}; take at least {least}"):
+        compare(BASE, [BETTER], how=How(samples=samples, confidence=confidence))
+
+
+def test_too_few_samples_for_so_many_tests_are_told():
+    many_tasks = {f"T{i}": ranking(queries(seed=i)) for i in range(21)}
+    sides = [system(name, **many_tasks) for name in "ab"]
+    (note,) = compare(sides[0], [sides[1]], how=How(samples=400)).notes
+    assert note.startswith(
+        "21 tests of 400 samples each: none can be told apart after the correction; take at least 420"
+    )
+    assert list(compare(sides[0], [sides[1]], how=How(samples=420)).notes) == []
+    assert compare(sides[0], [sides[1]], how=How(samples=400, correction="none")).notes == ()
+
+
+def test_what_is_counted_depends_on_the_kind_of_task():
+    rows = {f"1/{i}": {"v_measure": 0.5 + 0.01 * i} for i in range(10)}
+    scores = TaskScores({"v_measure": 0.545}, 10, "v_measure", "", "mean", "Clustering")
+    sides = [system(name, Clustered=Reached(scores, rows)) for name in "ab"]
+    found = compare(sides[0], [sides[1]], how=HOW).candidates[0]
+    assert found.whole.unit == "experiments"
+    assert found.notes == [
+        "Clustered: its units are experiments on the same texts; of other texts they tell nothing",
+        "Clustered: 10 experiments are too few for an interval to be trusted",
+    ]

@@ -102,6 +102,13 @@ def test_a_rule_about_a_task_a_group_or_all():
         judged("fail-if", f"{rule} on SciFcat", *sides)
 
 
+def test_too_few_samples_for_a_rule_are_refused():
+    with pytest.raises(
+        RecipeError, match=r"600 samples are too few for --fail-if 'main < base at 99\.9%'; take at least 5,000"
+    ):
+        judged("fail-if", "main < base at 99.9%", BASE, WORSE)
+
+
 def test_what_was_not_scored_does_not_pass():
     """A candidate whose worst task is missing must not pass because it is missing."""
     base = system("base", SciFact=ranking(queries()), NFCorpus=ranking(queries()))
