@@ -3,6 +3,8 @@
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="disabled")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; torch and BLAS would each take all of them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 
