@@ -91,7 +91,9 @@ def tested(column: Column, entries: Sequence[Entry], *, samples: int, seed: int)
         common, _ = Counter(seen.values()).most_common(1)[0]
         rows = [row for row in rows if seen.get(row) == common]
     parts = [_resampled(column, part, [entries[row] for row in rows], samples, seed) for part in column.parts]
-    return Tested(rows, average(parts, [1 / len(parts)] * len(parts)))
+    every = Tested(rows, average(parts, [1 / len(parts)] * len(parts)))
+    defined = [row for row, score in zip(rows, every.found.scores, strict=True) if np.isfinite(score)]
+    return Tested(defined, every.of(defined)) if defined else None
 
 
 def _identity(entry: Entry, column: Column, part: str) -> int | None:

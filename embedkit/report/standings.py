@@ -1,6 +1,7 @@
 """Models x tasks: scores, means over the tasks that all models have, intervals, and ranks that say no more than the
 scores do."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,6 +13,7 @@ from embedkit.report.columns import Column, Tested, columns, tested, weights
 from embedkit.report.comparison import Bootstrap
 
 _MOST: Final = 100_000  # samples
+_SHORT: Final = 8  # characters of a revision
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def standings(
     Raises `RecipeError` if no task has the metric, no model has the name, or there are no scores at all.
     """
     how = how or Bootstrap()
-    how = replace(how, samples=min(_MOST, max(how.samples, samples_for(len(entries), how.confidence))))
+    count = sum(bool(entry.units or entry.items) for entry in entries)
+    how = replace(how, samples=min(_MOST, max(how.samples, samples_for(count, how.confidence))))
     labels, shown = _labels(entries), columns(entries, metric)
     if not shown:
         raise RecipeError("leaderboard: there are no scores in these folders")
@@ -84,13 +87,14 @@ def standings(
         known = sorted({m for e in entries for one in e.tasks.values() for m in one.metrics})
         raise RecipeError(f"--metric {metric}: no task has it{did_you_mean(metric, known)}; there are {known}")
     base = _find(baseline, entries, labels)
-    common = [c for c in shown if all(c.value(entry) is not None for entry in entries)]
+    values = {c: [c.value(entry) for entry in entries] for c in shown}
+    common = [c for c in shown if None not in values[c]]
     found = {c: tested(c, entries, samples=how.samples, seed=how.seed) for c in shown}
     tops = {c: _top(one, how) if one else set[int]() for c, one in found.items()}
-    overall = _Overall(entries, common, found, how)
+    overall = _Overall(values, common, found, how)
     lines = []
     for row, entry in enumerate(entries):
-        cells = [_cell(c, row, entries, found[c], tops[c], how) for c in shown]
+        cells = [_cell(values[c], row, found[c], tops[c], how) for c in shown]
         against = None if base is None or base == row else overall.difference(row, base)
         means = overall.mean(row, by_type=False), overall.mean(row, by_type=True)
         better = [labels[other] for other in overall.better(row)]
@@ -106,12 +110,12 @@ class _Overall:
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        values: Mapping[Column, Sequence[float | None]],
         common: Sequence[Column],
         found: Mapping[Column, Tested | None],
         how: Bootstrap,
     ) -> None:
-        self.entries, self.common, self.how = entries, common, how
+        self.values, self.common, self.how = values, common, how
         known = [set(one.rows) if (one := found[c]) else set[int]() for c in common]
         self.rows = sorted(set.intersection(*known)) if known else []
         self.means: dict[bool, Resampled] = {}
@@ -128,7 +132,7 @@ class _Overall:
         if not self.common:
             return None
         weighed = weights(self.common, by_type=by_type)
-        value = sum(w * (c.value(self.entries[row]) or 0.0) for c, w in weighed.items())
+        value = sum(w * (self.values[c][row] or 0.0) for c, w in weighed.items())
         if row not in self.rows:
             return Score(value)
         return Score(value, *self.means[by_type].one(self.rows.index(row)).interval(self.how.confidence))
@@ -158,22 +162,26 @@ def _top(known: Tested, how: Bootstrap) -> set[int]:
     return {row for row, rank in zip(known.rows, places, strict=True) if rank == 1}
 
 
-def _cell(
-    column: Column, row: int, entries: Sequence[Entry], known: Tested | None, top: set[int], how: Bootstrap
-) -> Cell | None:
-    value = column.value(entries[row])
+def _cell(values: Sequence[float | None], row: int, known: Tested | None, top: set[int], how: Bootstrap) -> Cell | None:
+    value = values[row]
     if value is None:
         return None
-    if known is None or row not in known.rows:
-        best = max(v for entry in entries if (v := column.value(entry)) is not None)
-        return Cell(Score(value), top=known is None and value == best)
+    if known is None:
+        return Cell(Score(value), top=value == max(other for other in values if other is not None))
+    if row not in known.rows:
+        return Cell(Score(value), top=False)
     return Cell(Score(value, *known.found.one(known.rows.index(row)).interval(how.confidence)), top=row in top)
 
 
 def _labels(entries: Sequence[Entry]) -> list[str]:
     """Names, with as much of the revision as tells equal names apart."""
-    names = [entry.name for entry in entries]
-    return [f"{e.name}@{e.revision[:8]}" if names.count(e.name) > 1 else e.name for e in entries]
+    names = Counter(entry.name for entry in entries)
+    short = Counter((entry.name, entry.revision[:_SHORT]) for entry in entries)
+    labels = []
+    for one in entries:
+        shown = one.revision[: _SHORT if short[one.name, one.revision[:_SHORT]] == 1 else None]
+        labels.append(f"{one.name}@{shown}" if names[one.name] > 1 else one.name)
+    return labels
 
 
 def _find(name: str | None, entries: Sequence[Entry], labels: Sequence[str]) -> int | None:

@@ -202,3 +202,18 @@ def test_many_models_get_enough_samples_to_be_told_apart():
     found = standings(many, how=Bootstrap(samples=100))
     assert found.how.samples == 5280
     assert [line.rank for line in found.lines] == list(range(1, 13))
+
+
+def test_predictions_that_are_all_equal_take_no_part():
+    flat = entry("flat", 0.5, seed=4, noise=1.0)
+    items = flat.items["STSBenchmark"]
+    flat = replace(flat, items={"STSBenchmark": Items(items.ids, np.zeros(N), items.targets)})
+    found = standings([entry("a", 0.5, seed=1, noise=1.0), flat], how=HOW)
+    place = [column.task for column in found.columns].index("STSBenchmark")
+    assert by_name(found)["flat"].cells[place].score.low is None
+    assert by_name(found)["a"].cells[place].score.low is not None
+
+
+def test_revisions_that_begin_alike_are_shown_whole():
+    found = standings([replace(BASE, revision="1234567890"), replace(BASE, revision="1234567899")], how=HOW)
+    assert {line.label for line in found.lines} == {"base@1234567890", "base@1234567899"}
