@@ -162,8 +162,9 @@ def test_the_committed_schema_is_the_one_recipes_are_checked_by():
     assert json.loads(path.read_text()) == schema(), "run: embedkit schema > recipes/schema.json"
 
 
-def test_keys_of_the_quickstart_are_those_on_record(tmp_path, request):
+def test_keys_of_the_quickstart_are_those_on_record(tmp_path, request, monkeypatch):
     """A change here means that everybody's artifacts are made again: raise the `version` of the stage that changed."""
+    monkeypatch.setattr("embedkit.evaluation.stage.version", lambda _: "2.26.24")  # of mteb: part of the scores' keys
     recipe = load_recipe(FOLDER / "quickstart.yaml")
     keys = {step.name: step.key for step in plan(recipe.stages, pin(recipe.stages, Store(tmp_path)))}
     path = GOLDEN / "quickstart.json"
