@@ -37,7 +37,7 @@ def compare(
     metric: Annotated[str, typer.Option("--metric", help="E.g. ndcg@10; main is each task's own.")] = "main",
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--tasks", help="Only this task, or group of them. May be repeated.", metavar="TASK"),
+        typer.Option("--tasks", help="Only these tasks, or groups of them. May be repeated.", metavar="TASK,..."),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", help="Of bootstrap and randomisation.", min=100)] = 10_000,
     confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.", min=0.5, max=0.9999)] = 0.95,
@@ -91,8 +91,9 @@ def compare(
     named, notes = _opened(systems, [metric, *(gate.metric for gate in gates)], qrels, data, task, ignore_identical_ids)
     base, others = _sides(named, baseline)
     how = How(samples, confidence, seed, correction)
+    chosen = [name for names in tasks or () for name in names.split(",") if name]
     with Console(as_json=False) as console:
-        shown, judgements = _compared(base, others, metric, tasks or (), how, gates, console.progress)
+        shown, judgements = _compared(base, others, metric, chosen, how, gates, console.progress)
     most = changed or (_CHANGED if out or as_json else 0)
     found = figures(shown, judgements, most=most)
     found["notes"] += notes

@@ -15,7 +15,8 @@ from embedkit.measures.statistics import STATISTICS
 MAIN: Final = "main"  # stands for each task's own metric
 _SHOWN: Final = 8  # names in a message
 _UNITS: Final = {"Classification": "texts", "Clustering": "experiments"}  # of mteb's types of task; else queries
-_FEW: Final = 20  # units below which no interval is to be trusted
+_FEW: Final = 50  # units below which intervals are too narrow, see eval/quality/results/intervals.md
+_FEW_DIFFER: Final = 10  # the same of units that differ: of like systems most do not
 _SUFFIXES: Final = {"spearman": "spearman", "pearson": "pearson", "ap": "average_precision"}
 
 Floats = NDArray[np.float64]
@@ -186,8 +187,11 @@ def _cautions(paired: Paired) -> list[str]:
     found = []
     if paired.unit == "experiments":
         found.append(f"{paired.task}: its units are experiments on the same texts; of other texts they tell nothing")
+    differ = int((paired.base != paired.candidate).sum())
     if len(paired.ids) < _FEW:
-        found.append(f"{paired.task}: {len(paired.ids)} {paired.unit} are too few for an interval to be trusted")
+        found.append(f"{paired.task}: {len(paired.ids)} {paired.unit} are few; its interval is rather too narrow")
+    elif 0 < differ < _FEW_DIFFER:
+        found.append(f"{paired.task}: {differ} of {len(paired.ids):,} {paired.unit} differ; its interval is a guess")
     return found
 
 

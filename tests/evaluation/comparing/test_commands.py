@@ -226,3 +226,10 @@ def test_mistakes_in_scoring_are_told_in_one_line(command, trec, words, message)
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_tasks_are_named_one_by_one_or_with_commas(command, tmp_path):
+    sides = [system(name, **{f"T{i}": ranking(queries(seed=i)) for i in range(4)}) for name in ("base", "better")]
+    write_folder(tmp_path / "scores", sides)
+    _, out, _ = command("compare", "scores", "--tasks", "T0,T2", "--tasks", "T3", "--json", *FEW)
+    assert [row["task"] for row in json.loads(out)["candidates"][0]["tasks"]] == ["T0", "T2", "T3"]

@@ -156,5 +156,5 @@ def test_what_is_counted_depends_on_the_kind_of_task():
     assert found.whole.unit == "experiments"
     assert found.notes == [
         "Clustered: its units are experiments on the same texts; of other texts they tell nothing",
-        "Clustered: 10 experiments are too few for an interval to be trusted",
+        "Clustered: 10 experiments are few; its interval is rather too narrow",
     ]
