@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -12,14 +13,16 @@ from embedkit.core.progress import Progress
 from embedkit.core.records import Dataset, open_dataset
 from embedkit.core.store import MANIFEST
 from embedkit.data.sources import AnySource, BeirFolder
+from embedkit.data.table_files import find_table
 from embedkit.evaluation.contamination.held import Held
 from embedkit.evaluation.contamination.tasks import of_dataset, open_tasks
 from embedkit.evaluation.mirror.manifest import DATA, read_manifest
 from embedkit.evaluation.suite import BenchmarkTasks, RetrievalTask, SuiteFile, load_suite
 from embedkit.evaluation.tasks import MtebTask
 
-_SOURCE: TypeAdapter[Any] = TypeAdapter(AnySource)
-_NAMED = re.compile(r"(?P<name>[^=/\\\s]+)=(?P<folder>.+)")
+_SOURCE: Final[TypeAdapter[Any]] = TypeAdapter(AnySource)
+_TAKEN: Final = "it takes BEIR folders, datasets, and tasks of a mirror"
+_NAMED: Final = re.compile(r"(?P<name>[^=/\\\s]+)=(?P<folder>.+)")
 
 
 def held_in_folders(words: Sequence[str], work: Path, progress: Progress) -> list[Held]:
@@ -58,7 +61,7 @@ def held_in_suite(name: str, mirror: Path | None, work: Path, progress: Progress
 
 def _folder(name: str, folder: Path, work: Path, progress: Progress) -> list[Held]:
     if not folder.is_dir():
-        raise DataError(f"--against {folder}: is no folder; it takes BEIR folders, datasets, and tasks of a mirror")
+        raise DataError(f"--against {folder}: is no folder; {_TAKEN}")
     if (folder / "corpus.parquet").is_file() and any(folder.glob("qrels/*.parquet")):
         return [of_dataset(name, open_dataset(folder, work))]
     if (folder / MANIFEST).is_file() and (folder / DATA).is_dir():
@@ -66,7 +69,11 @@ def _folder(name: str, folder: Path, work: Path, progress: Progress) -> list[Hel
         return open_tasks({name: task}, {}, work)
     if inside := sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if (path.parent / DATA).is_dir()):
         raise DataError(f"--against {folder}: is a mirror; name one of its tasks, e.g. {folder / inside[0]}")
-    return [of_dataset(name, _dataset(BeirFolder(path=folder), work, progress))]
+    if find_table(folder, "corpus") is None:
+        raise DataError(f"--against {folder}: has no corpus; {_TAKEN}")
+    tables, rejects = BeirFolder(path=folder, on_bad_row="drop", metadata=False).load(work, progress)
+    left_out = [f"{folder}/{row['where']}: {row['problem']}" for row in rejects.rows]
+    return [replace(of_dataset(name, tables.dataset()), left_out=left_out)]
 
 
 def _read(file: SuiteFile, name: str, task: RetrievalTask, work: Path, progress: Progress) -> Dataset:

@@ -120,6 +120,8 @@ def _task(overlap: Overlap) -> dict[str, Any]:
         **{side: len(places) for side, places in rows.items()},
         "queries": len(set(overlap.of.query_ids)),
         "judged_pairs": len(overlap.of.judged()),
+        "left_out": list(overlap.of.left_out[:EXAMPLES]),
+        "rows_left_out": len(overlap.of.left_out),
         "found": table(overlap),
         "leaked_pairs": _leaked(overlap, leaked),
         "templates": templates(overlap),

@@ -26,6 +26,7 @@ class Held:
     doc_ids: Sequence[str] = ()
     documents: Sequence[str] = ()  # title and text
     qrels: Mapping[str, Mapping[str, int]] | None = None  # query_id -> doc_id -> relevance
+    left_out: Sequence[str] = ()  # rows of the source that could not be used, and why
 
     def judged(self) -> list[tuple[str, str]]:
         """(query_id, doc_id) of all that is relevant."""

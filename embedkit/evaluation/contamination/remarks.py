@@ -36,6 +36,10 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
                 f"{task['name']}: {templated:,} of {near:,} near matches of queries are mostly template "
                 f"({', '.join(repr(row['words']) for row in task['templates']['common'][:3])}): read some"
             )
+        if task["left_out"]:
+            lines.append(
+                f"{task['name']}: rows that are not compared: {task['rows_left_out']:,}, e.g. {task['left_out'][0]}"
+            )
     return lines
 
 
