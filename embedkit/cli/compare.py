@@ -39,12 +39,23 @@ def compare(
         list[str] | None,
         typer.Option("--tasks", help="Only these tasks, or groups of them. May be repeated.", metavar="TASK,..."),
     ] = None,
-    samples: Annotated[int, typer.Option("--samples", help="Of bootstrap and randomisation.", min=100)] = 10_000,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.", min=0.5, max=0.9999)] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", help="Of the samples.", min=0)] = 0,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Of bootstrap and randomisation; 10000 by default.", min=100)
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option("--confidence", help="Of the intervals; 0.95 by default.", min=0.5, max=0.9999)
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the samples; 0 by default.", min=0)] = None,
     correction: Annotated[
-        Literal["holm", "none"], typer.Option("--correction", help="Of p-values for how many there are: holm or none.")
-    ] = "holm",
+        Literal["holm", "none"] | None,
+        typer.Option("--correction", help="Of p-values for how many there are: holm (the default) or none."),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite", help="Samples, confidence, seed and correction as this suite has them.", metavar="NAME|FILE"
+        ),
+    ] = None,
     changed: Annotated[
         int, typer.Option("--changed", help="Show so many queries that fell furthest, and that rose.", min=0)
     ] = 0,
@@ -82,7 +93,6 @@ def compare(
     Texts of queries are shown and stand in compare.html; JSON has figures and ids only.
     """
     from embedkit.cli.console import Console
-    from embedkit.evaluation.comparing.comparison import How
     from embedkit.evaluation.comparing.figures import figures
     from embedkit.evaluation.comparing.gate import parse_gate
 
@@ -90,7 +100,7 @@ def compare(
     gates += [parse_gate("fail-unless", rule) for rule in fail_unless or ()]
     named, notes = _opened(systems, [metric, *(gate.metric for gate in gates)], qrels, data, task, ignore_identical_ids)
     base, others = _sides(named, baseline)
-    how = How(samples, confidence, seed, correction)
+    how = _how(suite, samples=samples, confidence=confidence, seed=seed, correction=correction)
     chosen = [name for names in tasks or () for name in names.split(",") if name]
     with Console(as_json=False) as console:
         shown, judgements = _compared(base, others, metric, chosen, how, gates, console.progress)
@@ -113,6 +123,20 @@ def compare(
 
 
 _CHANGED: Final = 20
+
+
+def _how(suite: str | None, **given: Any) -> "How":
+    """How differences are tested: as given, else as the suite has it, else as usual."""
+    from dataclasses import replace
+
+    from embedkit.evaluation.comparing.comparison import How
+
+    how = How()
+    if suite is not None:
+        from embedkit.evaluation.suite import load_suite
+
+        how = How(**load_suite(suite).suite.significance.model_dump())
+    return replace(how, **{name: value for name, value in given.items() if value is not None})
 
 
 def _opened(

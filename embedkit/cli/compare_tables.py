@@ -64,7 +64,7 @@ def _table(candidate: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
     for row in rows:
         table.add_row(
             escape(row["task"] or "mean over tasks"),
-            escape(metric_name(row["metric"])),
+            "each its own" if row["metric"] == "main" else escape(metric_name(row["metric"])),
             f"{row['units']:,}",
             score(row["base"], 4),
             score(row["candidate"], 4),

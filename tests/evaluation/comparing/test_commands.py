@@ -233,3 +233,14 @@ def test_tasks_are_named_one_by_one_or_with_commas(command, tmp_path):
     write_folder(tmp_path / "scores", sides)
     _, out, _ = command("compare", "scores", "--tasks", "T0,T2", "--tasks", "T3", "--json", *FEW)
     assert [row["task"] for row in json.loads(out)["candidates"][0]["tasks"]] == ["T0", "T2", "T3"]
+
+
+def test_a_suite_says_how_differences_are_tested(command, run, tmp_path):
+    tasks = "tasks: {STS: {kind: mteb, name: STSBenchmark}}"
+    how = "significance: {samples: 250, confidence: 0.9, seed: 4, correction: none}"
+    (tmp_path / "mine.yaml").write_text(f"name: mine\n{tasks}\n{how}\n")
+    _, out, _ = command("compare", "run", "--suite", "mine.yaml", "--json")
+    found = json.loads(out)
+    assert [found[name] for name in ("samples", "confidence", "seed", "correction")] == [250, 0.9, 4, "none"]
+    _, out, _ = command("compare", "run", "--suite", "mine.yaml", "--json", "--seed", 5)
+    assert [json.loads(out)[name] for name in ("samples", "seed")] == [250, 5]
