@@ -1,5 +1,6 @@
 """What a command holds training data against: folders, and the tasks of a suite."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,19 +9,23 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from embedkit.core.document import Document
 from embedkit.core.errors import DataError, RecipeError
 from embedkit.core.progress import Progress
-from embedkit.core.records import Dataset, open_dataset
+from embedkit.core.records import open_dataset
 from embedkit.core.store import MANIFEST
 from embedkit.data.sources import AnySource, BeirFolder
 from embedkit.data.table_files import find_table
 from embedkit.evaluation.contamination.held import Held
 from embedkit.evaluation.contamination.tasks import of_dataset, open_tasks
 from embedkit.evaluation.mirror.manifest import DATA, read_manifest
-from embedkit.evaluation.suite import BenchmarkTasks, RetrievalTask, SuiteFile, load_suite
-from embedkit.evaluation.tasks import MtebTask
+from embedkit.evaluation.suite import SuiteFile, load_suite
+from embedkit.evaluation.tasks import AnyTask, LocalTask, MtebTask
+from embedkit.expansion import expand
 
 _SOURCE: Final[TypeAdapter[Any]] = TypeAdapter(AnySource)
+_TASK: Final[TypeAdapter[Any]] = TypeAdapter(AnyTask)
+_STAGE: Final = "held"
 _TAKEN: Final = "it takes BEIR folders, datasets, and tasks of a mirror"
 _NAMED: Final = re.compile(r"(?P<name>[^=/\\\s]+)=(?P<folder>.+)")
 
@@ -43,19 +48,20 @@ def held_in_folders(words: Sequence[str], work: Path, progress: Progress) -> lis
 
 def held_in_suite(name: str, mirror: Path | None, work: Path, progress: Progress) -> list[Held]:
     """The tasks of a suite; `mirror` holds the data of official ones. Raises `RecipeError` for a faulty suite."""
-    file, found = load_suite(name), list[Held]()
-    for number, (task_name, task) in enumerate(file.suite.tasks.items()):
+    suite = load_suite(name)
+    document = Document({"stages": {_STAGE: {"kind": "evaluate"}}}, f"--suite {name}")
+    expand(document, _STAGE, suite, mirror=mirror)
+    stages, found = document.value["stages"], list[Held]()
+    for number, (task_name, value) in enumerate(stages[_STAGE]["tasks"].items()):
         place = work / f"suite-{number}"
         place.mkdir(parents=True)
-        if isinstance(task, RetrievalTask):
-            found.append(of_dataset(task_name, _read(file, task_name, task, place, progress), (task.split,)))
-        elif isinstance(task, BenchmarkTasks):
-            for chosen in task.selections():
-                official = MtebTask(name=chosen.name, splits=chosen.splits, subsets=chosen.subsets)
-                found += open_tasks({chosen.name: _mirrored(official, mirror)}, {}, place / chosen.name)
+        task = _checked(_TASK, value, suite, task_name)
+        if isinstance(task, LocalTask):
+            source = _checked(_SOURCE, stages[task.data]["source"], suite, task_name)
+            dataset = source.load(place, progress)[0].dataset()
+            found.append(of_dataset(task_name, dataset, (task.split,)))
         else:
-            one = _mirrored(task, mirror) if isinstance(task, MtebTask) else task
-            found += open_tasks({task_name: one}, {}, place)
+            found += open_tasks({task_name: task}, {}, place)
     return _distinct(found, f"--suite {name}", "leave one of them out")
 
 
@@ -76,23 +82,14 @@ def _folder(name: str, folder: Path, work: Path, progress: Progress) -> list[Hel
     return [replace(of_dataset(name, tables.dataset()), left_out=left_out)]
 
 
-def _read(file: SuiteFile, name: str, task: RetrievalTask, work: Path, progress: Progress) -> Dataset:
+def _checked(adapter: TypeAdapter[Any], value: Any, suite: SuiteFile, task: str) -> Any:
+    """What a suite says of a task, or of its data, as a spec."""
     try:
-        source = _SOURCE.validate_python(dict(task.source), context={"folder": file.folder})
+        return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RecipeError(f"{file.path}: tasks.{name}.source.{where}: {first['msg']}") from None
-    return _dataset(source, work, progress)
-
-
-def _dataset(source: Any, work: Path, progress: Progress) -> Dataset:
-    dataset: Dataset = source.load(work, progress)[0].dataset()
-    return dataset
-
-
-def _mirrored(task: MtebTask, mirror: Path | None) -> MtebTask:
-    return task if mirror is None or task.mirror else task.model_copy(update={"mirror": mirror / task.name})
+        where = ".".join(("tasks", task, *map(str, first["loc"])))
+        raise RecipeError(f"{suite.path}: {where}: {first['msg']}") from None
 
 
 def _distinct(found: list[Held], option: str, advice: str) -> list[Held]:
