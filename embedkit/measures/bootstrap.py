@@ -6,8 +6,8 @@ wider than the normal curve, since the bootstrap knows only the n units it was g
 
     tail' = Φ(-√(n / (n - 1)) · t(1 - tail, n - 1 degrees of freedom))
 
-From n = 100 on this changes little. Why this one: real per-query differences in nDCG@10 of BM25 at two settings, 82 % of
-them zero, taken for a population whose mean is then known; shares of 95 % intervals that held it, in 1,000 samples
+From n = 100 on this changes little. Why this one: real per-query differences in nDCG@10 of BM25 at two settings, 82 %
+of them zero, were taken for a population, whose mean is then known; shares of 1,000 samples whose 95 % interval held it
 (eval/quality/intervals.py, whose results have a second pair and the errors on either side):
 
     queries    percentile    BCa    bootstrap-t    this one
