@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 
 import numpy as np
 
+from embedkit.core.memory import release
 from embedkit.core.progress import Progress, silent
 from embedkit.core.runs import Sets, Words
 from embedkit.core.shingles import WORDS
@@ -49,6 +50,8 @@ def find_matches(
             for numbers, texts in training.batches():
                 found.append(finder.find(numbers, Words(texts)))
                 advance(len(numbers))
+        del finder  # before the next is made
+        release(cycles=False)
     return Matches.joined(found), "exact" if exactly else "minhash"
 
 
@@ -120,27 +123,32 @@ class Finder:
 
 
 def _finders(held: HeldTexts, rules: Rules, *, exactly: bool, block: int) -> Iterator[Finder]:
-    """A finder for one block of evaluation texts after the other."""
+    """A finder for one block of evaluation texts after the other; whoever asks for the next must let go of the last."""
     units, shingles, runs, size = list[Rows](), list[Sets](), list[Sets](), 0
     nothing = Sets.of([])
-
-    def finder() -> Finder:
-        own, sets = np.concatenate(units), Sets.joined(shingles)
-        near: Near | None = None
-        if rules.near is not None:
-            near = ExactNear(sets, rules.near) if exactly else MinHashNear(sets, held, own, rules.near)
-        return Finder(held, own, near, Sets.joined(runs), rules)
-
     for some, words in held.batches():
         units.append(some)
         shingles.append(words.shingles(WORDS) if rules.near is not None else nothing)
         runs.append(words.runs(RUN) if rules.contained is not None else nothing)
         size += len(shingles[-1].values) + len(runs[-1].values)
-        if size >= block:
-            yield finder()
-            units, shingles, runs, size = [], [], [], 0
-    if units:
-        yield finder()
+        if size >= block or int(some[-1]) == len(held) - 1:
+            yield _finder(held, units, shingles, runs, rules, exactly=exactly)
+            size = 0
+
+
+def _finder(
+    held: HeldTexts, units: list[Rows], shingles: list[Sets], runs: list[Sets], rules: Rules, *, exactly: bool
+) -> Finder:
+    """A finder of what was gathered; empties the lists, so that nothing is held twice."""
+    own, near = np.concatenate(units), None
+    sets = Sets.joined(shingles)
+    shingles.clear()
+    if rules.near is not None:
+        near = ExactNear(sets, rules.near) if exactly else MinHashNear(sets, held, own, rules.near)
+    joined = Sets.joined(runs)
+    units.clear()
+    runs.clear()
+    return Finder(held, own, near, joined, rules)
 
 
 def _some(sets: Sets, rows: Rows) -> Sets:
