@@ -1,4 +1,4 @@
-"""`suite:` in an `evaluate` stage, written out: tasks for the stage, and a `data` stage for each set to search in."""
+"""`suite:` in a stage, written out: tasks for the stage, and a `data` stage for each set to search in."""
 
 import copy
 import json
@@ -18,6 +18,7 @@ from embedkit.evaluation.mirror.manifest import entry_of
 from embedkit.evaluation.suite import BenchmarkTasks, RetrievalTask, SuiteFile, load_suite, located
 
 SUITE: Final = "suite"  # the stage's key
+_KINDS: Final = ("evaluate", "contamination")
 _AS_GIVEN: Final = {"exact_duplicates": False, "near_duplicates": None}  # a benchmark's corpus is what it is
 
 
@@ -28,7 +29,7 @@ def expand_suites(document: Document, folder: Path) -> Iterator[Problem]:
     """
     stages = document.value.get("stages") if isinstance(document.value, dict) else None
     for name, stage in list(stages.items()) if isinstance(stages, dict) else ():
-        if isinstance(stage, dict) and stage.get("kind") == "evaluate" and SUITE in stage:
+        if isinstance(stage, dict) and stage.get("kind") in _KINDS and SUITE in stage:
             where = ("stages", str(name), SUITE)
             given = stage[SUITE]
             if not isinstance(given, str):
@@ -48,7 +49,7 @@ def expand(
     only: Collection[str] | None = None,
     mirror: Path | None = None,
 ) -> None:
-    """Give the `evaluate` stage of that name the tasks of the suite (`only` those, if given), its metrics and prompts.
+    """Give the stage of that name the tasks of the suite (`only` those, if given), its metrics and prompts.
 
     `mirror` is where official tasks have their data. Reports of the stage judge differences as the suite says, where
     they do not say it themselves. Raises `RecipeError` for a benchmark or a task in `only` that does not exist, and
@@ -162,6 +163,8 @@ def _with_paths(source: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _settle(document: Document, stage: str, file: SuiteFile) -> None:
     """Metrics of the stage and significance of its reports, where they are silent and the suite is not."""
     raw, stages = file.document.value, document.value["stages"]
+    if stages[stage].get("kind") != "evaluate":
+        return
     if "metrics" in raw and "metrics" not in stages[stage]:
         document.graft(("stages", stage, "metrics"), list(raw["metrics"]), file.document, ("metrics",))
     said = file.suite.significance

@@ -16,6 +16,7 @@ from embedkit.core.stage import Stage
 from embedkit.core.validation import problems_of
 from embedkit.data.stage import Data, Pretrained, Weak
 from embedkit.evaluation.compression.stage import Compress
+from embedkit.evaluation.contamination.stage import Contamination
 from embedkit.evaluation.stage import Evaluate
 from embedkit.expansion import SUITE, expand_suites
 from embedkit.mining.stage import Mine, Teach
@@ -27,7 +28,19 @@ from embedkit.training.plain import TrainST
 from embedkit.training.stage import Train
 
 AnyStage = Annotated[
-    Pretrained | Data | Weak | Train | TrainST | Mine | Teach | Soup | Evaluate | Compress | Package | Report,
+    Pretrained
+    | Data
+    | Weak
+    | Train
+    | TrainST
+    | Mine
+    | Teach
+    | Soup
+    | Evaluate
+    | Compress
+    | Contamination
+    | Package
+    | Report,
     Field(discriminator="kind"),
 ]
 ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyStage)
@@ -99,7 +112,8 @@ def schema() -> dict[str, Any]:
     """JSON schema of a recipe, for editors."""
     stage = ADAPTER.json_schema(ref_template="#/$defs/{model}")
     definitions = stage.pop("$defs", {})
-    _allow_suite(definitions["Evaluate"])
+    for name in ("Evaluate", "Contamination"):
+        _allow_suite(definitions[name])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "embedkit recipe",
@@ -114,11 +128,11 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _allow_suite(evaluate: dict[str, Any]) -> None:
+def _allow_suite(stage: dict[str, Any]) -> None:
     """The key `suite` is written out before the stage is checked, so that no field tells of it."""
     about = "A suite that ships with embedkit, or the path of a suite's file: tasks beside or in place of `tasks`."
-    evaluate["properties"][SUITE] = {"type": "string", "title": "Suite", "description": about}
-    evaluate["required"].remove("tasks")
+    stage["properties"][SUITE] = {"type": "string", "title": "Suite", "description": about}
+    stage["required"].remove("tasks")
 
 
 def _top_level(value: Mapping[str, Any]) -> Iterator[Problem]:

@@ -152,3 +152,18 @@ def test_the_schema_allows_suites():
     evaluate = schema()["$defs"]["Evaluate"]
     assert evaluate["properties"]["suite"]["type"] == "string"
     assert evaluate["required"] == ["models"]
+
+
+def test_what_training_shares_with_a_suite_is_asked_by_its_name(folder):
+    stages = load(
+        folder,
+        recipe="""\
+name: r
+stages:
+  data: {kind: data, source: {kind: beir, path: suites/data}}
+  clean: {kind: contamination, train: data, suite: suites/s.yaml}
+""",
+    ).stages
+    assert list(stages) == ["data", "clean", "clean-pages"]
+    assert stages["clean"].tasks["pages"].data == "clean-pages"
+    assert "metrics" not in type(stages["clean"]).model_fields
