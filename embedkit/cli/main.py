@@ -1,7 +1,8 @@
 """The commands.
 
-Exit codes: 0 done; 1 a check found something (`store verify`); 2 a mistake the user can mend, told in one line each;
-130 stopped by Ctrl-C or SIGTERM, the same command goes on. Anything else is a bug and shows its traceback.
+Exit codes: 0 done; 1 a check found something (`store verify`, `poisoning`); 2 a mistake the user can mend, told in one
+line each; 3 a gate of `compare` failed; 130 stopped by Ctrl-C or SIGTERM, the same
+command goes on. Anything else is a bug and shows its traceback.
 """
 
 import errno
