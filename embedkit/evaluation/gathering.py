@@ -7,6 +7,7 @@ from embedkit.core.scores import (
     Items,
     ModelScores,
     PerQuery,
+    Statistic,
     TaskScores,
     write_items,
     write_per_query,
@@ -64,23 +65,24 @@ class Gathered:
             self._values[model, name] = values
             means = {metric: means[metric] for metric in wanted}
             other = own if official and not ranking else {}  # a task that ranks, with a score of its own
-            statistic = "other" if other else "mean"
-            return TaskScores({**other, **means}, len(values), statistic=statistic, **about)  # type: ignore[arg-type]
+            statistic: Statistic = "other" if other else "mean"
+            main = result.main if other else wanted[0]
+            return TaskScores({**other, **means}, len(values), main, statistic=statistic, **about)
         if part.items is not None:
             self._items[model, name] = part.items
-            return TaskScores(own, len(part.items.ids), statistic=result.statistic, **about)
+            return TaskScores(own, len(part.items.ids), result.main, statistic=result.statistic, **about)
         if part.units:
             self._values[model, name] = part.units
-        return TaskScores(own, len(part.units), statistic=result.statistic, **about)
+        return TaskScores(own, len(part.units), result.main, statistic=result.statistic, **about)
 
     def line(self, task: str) -> str:
         """What models reached on a task, in a line."""
         scores = [found[task] for found in self._models.values() if task in found]
         metric = scores[0].main_metric
         values = [one.metrics[metric] for one in scores]
-        return (
-            f"{task}: {metric} {min(values):.4f} to {max(values):.4f}, {len(values)} models, "
-            f"{scores[0].queries} {'items' if scores[0].statistic not in ('mean', 'other') else 'queries'}"
+        counted = scores[0].queries
+        return f"{task}: {metric} {min(values):.4f} to {max(values):.4f}, {len(values)} models" + (
+            f", {counted} {_counted(scores[0])}" if counted else ""
         )
 
     def write(self, folder: Path) -> None:
@@ -89,3 +91,9 @@ class Gathered:
         write_per_query(folder, self._values)
         write_items(folder, self._items)
         write_texts(folder, self._texts)
+
+
+def _counted(scores: TaskScores) -> str:
+    """What a score is made of."""
+    names = {"Classification": "texts", "Clustering": "experiments"}
+    return names.get(scores.type, "queries" if scores.statistic in ("mean", "other") else "pairs")

@@ -66,26 +66,38 @@ class DatasetTask(AbsTaskRetrieval):
 def evaluate(model: StoredModel, task: AbsTask, work: Path) -> TaskResult:
     """What the model reaches on the task: mteb's scores, and query by query, or item by item, what they are made of.
 
-    `work` is for mteb to write predictions into. Raises `StageError` if mteb fails, or if the metrics of a run of ours
-    are not those that mteb found.
+    `work` is for mteb to write predictions into. Raises `StageError` if mteb fails, if a score is undefined, or if the
+    metrics of a run of ours are not those that mteb found.
     """
-    predictions = work / "predictions"
-    shutil.rmtree(predictions, ignore_errors=True)  # mteb would add to what an interrupted run left
-    retrieves = isinstance(task, AbsTaskRetrieval)
     try:
-        task.load_data()
-        found = mteb.evaluate(
-            model,
-            task,
-            cache=None,
-            co2_tracker=False,
-            prediction_folder=None if retrieves else predictions,
-            show_progress_bar=False,
-        ).task_results[0]
+        result = _evaluated(model, task, work / "predictions")
     except (EmbedkitError, MemoryError):
         raise
     except Exception as error:  # tasks fail in as many ways as their authors wrote them
-        raise _failed(task, error) from error
+        said = " ".join(str(error).split())[:300]
+        name = task.metadata.name
+        raise StageError(f"mteb's task {name} failed: {type(error).__name__}: {said}") from error
+    for part in result.parts:
+        if part.mteb.get("main_score") is None:
+            where = f" on {part.name}" if part.name else ""
+            raise StageError(
+                f"{result.main} is undefined{where}: what the model says, or what is true, is the same throughout"
+            )
+    return result
+
+
+def _evaluated(model: StoredModel, task: AbsTask, predictions: Path) -> TaskResult:
+    shutil.rmtree(predictions, ignore_errors=True)  # mteb would add to what an interrupted run left
+    retrieves = isinstance(task, AbsTaskRetrieval)
+    task.load_data()
+    found = mteb.evaluate(
+        model,
+        task,
+        cache=None,
+        co2_tracker=False,
+        prediction_folder=None if retrieves else predictions,
+        show_progress_bar=False,
+    ).task_results[0]
     said = _predictions(predictions / task.prediction_file_name)
     parts = [
         _part(model, task, name, scores, split, said)
@@ -143,7 +155,10 @@ def _part(
 
 
 def _retrieved(search: Search, relevant: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    qrels: Qrels = {query: {doc: int(grade) for doc, grade in docs.items()} for query, docs in relevant.items()}
+    asked = set(search.query_ids)  # some sets judge queries that they do not have, which mteb leaves out
+    qrels: Qrels = {
+        query: {doc: int(grade) for doc, grade in docs.items()} for query, docs in relevant.items() if query in asked
+    }
     judged: dict[str, dict[str, float]] = {}
     pairs, _, scores = search.pairs(qrels)
     for (query, doc), score in zip(pairs, scores.tolist(), strict=True):
@@ -188,11 +203,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _failed(task: AbsTask, error: Exception) -> StageError:
-    said = " ".join(str(error).split())[:300]
-    return StageError(f"mteb's task {task.metadata.name} failed: {type(error).__name__}: {said}")
 
 
 def _table(**columns: Sequence[str]) -> datasets.Dataset:

@@ -169,10 +169,13 @@ class StoredModel:
 def _reranked(
     search: Search, candidates: Mapping[str, Sequence[str]], top_k: int
 ) -> Iterator[tuple[str, dict[str, float]]]:
+    listed = [list(dict.fromkeys(candidates.get(query, ()))) for query in search.query_ids]
+    ends = np.cumsum([0, *(len(docs) for docs in listed)])
+    found = places(search.doc_ids, [doc for docs in listed for doc in docs])
+    if (missing := int((found < 0).sum())) > 0:
+        raise KeyError(f"lists of candidates name {missing} documents that the corpus does not have")
     for row, query in enumerate(search.query_ids):
-        rows = places(search.doc_ids, list(dict.fromkeys(candidates.get(query, ()))))
-        if (missing := int((rows < 0).sum())) > 0:
-            raise KeyError(f"query {query!r} lists {missing} documents that the corpus does not have")
+        rows = found[ends[row] : ends[row + 1]]
         scores = pair_scores(search.queries[row : row + 1], search.documents, np.zeros(len(rows), np.int64), rows)
         best, values = best_of(rows[None], scores[None], top_k)
         yield query, dict(zip(_at(search.doc_ids, best[0]), values[0].tolist(), strict=True))

@@ -8,7 +8,13 @@ from typing import Any, Final
 
 import datasets
 import numpy as np
-from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskPairClassification, AbsTaskSTS
+from mteb.abstasks import (
+    AbsTask,
+    AbsTaskClassification,
+    AbsTaskMultilabelClassification,
+    AbsTaskPairClassification,
+    AbsTaskSTS,
+)
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
@@ -56,6 +62,8 @@ def _pair_predictions(metric: str, said: Mapping[str, Sequence[float]], labels: 
 def units_of(task: AbsTask, scores: Mapping[str, Any], data: Any, said: Any) -> dict[str, dict[str, float]]:
     """unit_id -> metric -> value, of tasks whose score is a mean: over the texts of a classification (the share of
     experiments that were right), or over the experiments of a clustering. Empty for other tasks."""
+    if isinstance(task, AbsTaskMultilabelClassification):
+        return {}  # several labels a text, of which its scores are no means
     if isinstance(task, AbsTaskClassification) and not task.is_cross_validation and isinstance(said, list):
         labels = np.asarray(data[task.label_column_name])
         guesses = [np.asarray(one) for one in said]

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Floats = NDArray[np.float32]
-_RETRIEVAL: Final[tuple[Task, ...]] = ("query", "document")
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class StoredEncoder:
     @property
     def identity(self) -> str:
         """Names what this encoder's vectors depend on; equal encoders give equal vectors."""
-        return digest([self._identities[task].key for task in _RETRIEVAL])
+        return digest([self._identities[task].key for task in ("query", "document", "text")])
 
     def queries(self, texts: Sequence[str]) -> Floats:
         """(n, D) vectors of queries, of unit length if `similarity` is cosine; (0, 0) for no texts."""

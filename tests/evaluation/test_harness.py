@@ -204,6 +204,36 @@ def test_documents_are_joined_as_mteb_joins_them():
     assert list(document_texts(corpus)) == [_corpus_to_dict(row)["text"] for row in corpus]
 
 
+def test_judgements_of_queries_that_are_not_there_count_for_nothing(tiny_model, dataset, context):
+    task = DatasetTask(dataset, "test", "r")
+    plain, _ = result_of(tiny_model, task, context)
+    task = DatasetTask(dataset, "test", "r")
+    task.dataset["default"]["test"]["relevant_docs"]["nobody"] = {dataset.corpus.ids[0]: 1}
+    scores, part = result_of(tiny_model, task, context)
+    assert scores["main_score"] == plain["main_score"]
+    assert "nobody" not in part.qrels
+
+
+def test_an_undefined_score_is_told(tiny_model, context):
+    from embedkit.evaluation.local import sts_task
+
+    task = sts_task(["list file"] * 3, ["copy image"] * 3, [0.0, 1.0, 2.0], min_score=0, max_score=5)
+    with pytest.raises(StageError, match=r"^cosine_spearman is undefined: what the model says, or what is true, is"):
+        evaluate(model_of(tiny_model, context), task, context.work)
+
+
+def test_candidates_that_the_corpus_lacks_are_told(tiny_model, dataset, context):
+    task = DatasetTask(dataset, "test", "r")
+    data = task.dataset["default"]["test"]
+    data["top_ranked"] = {query: list(dataset.corpus.ids[:5]) for query in data["relevant_docs"]}
+    scores, part = result_of(tiny_model, task, context)
+    assert scores["main_score"] == mteb_alone(tiny_model, task)
+    assert all(set(docs) == set(dataset.corpus.ids[:5]) for docs in part.run.values())
+    data["top_ranked"][next(iter(data["relevant_docs"]))] = ["nothing"]
+    with pytest.raises(StageError, match="candidates name 1 documents that the corpus does not have"):
+        result_of(tiny_model, task, context)
+
+
 def test_a_task_that_fails_is_told_in_a_line(tiny_model, dataset, context):
     class Broken(DatasetTask):
         def load_data(self, num_proc=None, **kwargs):
