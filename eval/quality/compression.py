@@ -1,33 +1,27 @@
-"""What all-MiniLM-L6-v2's vectors cost in fewer bytes, on real sets: score with interval, size and search speed.
+"""What all-MiniLM-L6-v2's vectors cost in fewer bytes, on real sets: score with interval, and size.
 
-    python -m eval.quality.compression --data DIR [--sets NAME ...] [--crowd 200000]
+    python -m eval.quality.compression --data DIR [--sets NAME ...]
 
 DIR holds BEIR folders with a test split. Every variant searches the whole corpus; differences are from full float32,
-with 95 % intervals by paired bootstrap over queries. Sets of a few thousand documents are searched in milliseconds, so
-times are taken once more among `--crowd` vectors: the largest set's, each many times with a little noise, which takes
-no part in any score. The model was not trained to be truncated. Writes results/compression.json, .md and .png beside
-this file.
+with 95 % intervals by paired bootstrap over queries. Rankings are 10 deep, so that four times that, 40 documents, are
+rescored where rescoring is. The model was not trained to be truncated. Sets of a few thousand documents are searched
+in milliseconds: eval.speed.compression has times of more. Writes results/compression.json, .md and .png beside this
+file.
 """
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
 
 import embedkit
-from embedkit.core.records import read_dataset
-from embedkit.core.stage import Context
 from embedkit.core.stats import read_stats
 from embedkit.data.pretrained import InPackage
 from embedkit.data.sources import BeirFolder
 from embedkit.data.stage import Data, Pretrained
-from embedkit.evaluation.compression.searches import Archive
-from embedkit.evaluation.compression.stage import SPEED, Compress
-from embedkit.evaluation.compression.timing import clock
+from embedkit.evaluation.compression.stage import Compress
 from embedkit.evaluation.compression.variants import (
     PCA,
     PQ,
@@ -41,7 +35,6 @@ from embedkit.evaluation.compression.variants import (
     Truncate,
 )
 from embedkit.recipe import Recipe
-from embedkit.retrieval.encoder import open_encoder
 from eval.quality.compression_plot import plot
 from eval.quality.compression_table import markdown
 from eval.recording import ROOT, save
@@ -66,8 +59,7 @@ VARIANTS: Final[tuple[AnyVariant, ...]] = (
     PQ(parts=48),
     Rescored(first=PQ(parts=48), by=Int8()),
 )
-DEPTH: Final = 100  # documents that a timed search finds
-NOISE: Final = 0.1  # its length, of a vector's
+METRICS: Final = ("ndcg@10", "mrr@10")
 
 
 def main() -> None:
@@ -76,12 +68,8 @@ def main() -> None:
     sets = {}
     for name in args.sets:
         sets[name] = _one(args.data / name, args)
-        Console(highlight=False).print("\n".join([name, *sets[name]["summary"]]))
-    figures: dict[str, Any] = {"sets": sets}
-    if args.crowd:
-        largest = max(sets, key=lambda name: sets[name]["counts"]["documents"])
-        figures["crowd"] = _crowd(largest, args)
-    path = save("eval.quality.compression", "compression", figures)
+        Console(highlight=False).print("\n".join([name, *sets[name]["summary"]]), soft_wrap=True)
+    path = save("eval.quality.compression", "compression", {"sets": sets})
     recorded = json.loads(path.read_text(encoding="utf-8"))
     path.with_suffix(".md").write_text(markdown(recorded), encoding="utf-8")
     plot(recorded, path.with_suffix(".png"))
@@ -91,54 +79,22 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--sets", nargs="+", default=SETS, metavar="NAME")
-    parser.add_argument("--crowd", type=int, default=200_000, help="vectors among which searches are timed; 0: none")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--store", type=Path, default=ROOT / ".embedkit")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "quality-compression", help="the run folder")
     return parser.parse_args()
 
 
 def _one(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one set, times included."""
+    """All figures of one set."""
     stages = {
         "model": Pretrained(source=MODEL),
         "data": Data(source=BeirFolder(path=folder, on_bad_row="drop"), exact_duplicates=False, near_duplicates=None),
-        "compressed": Compress(model="model", data="data", variants=VARIANTS, rounds=args.rounds),
+        "compressed": Compress(
+            model="model", data="data", variants=VARIANTS, metrics=METRICS, overlaps=(10,), rounds=1
+        ),
     }
     recipe = Recipe(f"compression-{folder.name}", stages)
-    made = embedkit.run(recipe, store=args.store, out=args.out / folder.name).artifacts["compressed"].path
-    return read_stats(made) | {"speed": json.loads((made / SPEED).read_text(encoding="utf-8"))}
-
-
-def _crowd(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Times of searches for the set's queries among as many vectors as asked for."""
-    place = args.out / name
-    work = place / "crowd"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    encoder = open_encoder(place / "model", Context(work=work, embeddings=args.store.resolve() / "embeddings"))
-    data = read_dataset(place / "data")
-    texts = dict(zip(data.queries.ids, data.queries.texts, strict=True))
-    queries = encoder.queries([texts[query] for query in list(data.qrels["test"])[:1000]])
-    vectors = _repeated(encoder.documents(data.corpus.full_texts()), args.crowd)
-    archive = Archive(vectors, work / "codes", unit=True, sample=10_000, seed=0)
-    try:
-        searches = {variant.label: archive.search(variant) for variant in (Float32(), *VARIANTS)}
-        looks = {label: lambda search=search: search.look(queries, DEPTH) for label, search in searches.items()}
-        times = clock(looks, queries=len(queries), rounds=args.rounds)
-    finally:
-        archive.close()
-    return {"set": name, "documents": len(vectors), "queries": len(queries), "seconds_per_1000_queries": times}
-
-
-def _repeated(vectors: np.ndarray, count: int) -> np.ndarray:
-    """(count, D) unit vectors near those given."""
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((count, vectors.shape[1]), dtype=np.float32)
-    noise *= NOISE / np.sqrt(np.float32(vectors.shape[1]))
-    noise += vectors[np.arange(count) % len(vectors)]
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    return noise
+    return read_stats(embedkit.run(recipe, store=args.store, out=args.out / folder.name).artifacts["compressed"].path)
 
 
 if __name__ == "__main__":

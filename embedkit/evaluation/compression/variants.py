@@ -53,7 +53,7 @@ class Int8(Codec):
     `queries` float32: a query's numbers meet the middles of the steps. int8: the steps' widths are multiplied into the
     query, which then is rounded to -127 ... 127 of its greatest number, so that all products are of integers and the
     order is that of the former but for this one rounding [R]. codes: queries are coded as documents are, and codes are
-    multiplied as they stand; that weighs each dimension by the inverse square of its range.
+    multiplied as they stand; that measures a dimension from the middle of its range, in steps, and is another score.
     Reference: `sentence_transformers.util.quantize_embeddings`, whose codes these are.
     """
 
