@@ -72,7 +72,7 @@ def test_a_factor_is_that_of_what_is_rescored():
 
 def test_a_table_and_a_page(command):
     shown = command(*FEW)
-    assert "24 dev queries, 60 documents, 32 dimensions" in shown
+    assert "24 dev queries, 60 documents, 32 dimensions, ranked 60 deep" in shown
     for told in ("float32", "int8, int8 queries", "truncate 8 + binary, rescored x4 by int8", "nDCG@10", "1 thr."):
         assert told in shown
     page = Path("runs/compress/compression.html").read_text()

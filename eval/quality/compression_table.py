@@ -11,8 +11,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
     sets = figures["sets"]
     parts = [
         "all-MiniLM-L6-v2, every variant searching the whole corpus; where it is rescored x4, the first 40 are ordered "
-        f"anew. pq and pca learn from the documents they keep, which flatters pq where these are few for 256 centroids a "
-        f"part. Made by `{figures['command']}`.",
+        f"anew. pq and pca learn from the documents they keep, which flatters pq where these are few for 256 centroids "
+        f"a part. Made by `{figures['command']}`.",
         "## nDCG@10: of the full vectors, and differences from it",
         "With 95 % intervals (paired bootstrap over queries); **bold** where the interval excludes zero. Bytes are "
         "those kept of a document, in brackets those of them that are searched. * on the front: no other variant has "

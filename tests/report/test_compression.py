@@ -19,6 +19,7 @@ STATS = {
     "counts": {"queries": 300, "documents": 5183, "dimensions": 384},
     "warnings": ["overlap@9000 is left out"],
     "split": "test",
+    "depth": 100,
     "metrics": ["ndcg@10"],
     "confidence": 0.95,
     "variants": [
@@ -64,6 +65,7 @@ def test_a_page_shows_all_variants():
     assert cells[1] == ["384", "384", "4", "0.6251", "−0.020", "−0.050", "+0.010", "0.900", "1.250", "1.250", "yes"]
     assert cells[0][4:7] == ["", "", ""]
     assert cells[3][-1] == ""
+    assert "5,183 documents, 384 dimensions, ranked 100 deep" in page
     assert "with 1 and 2 threads" in page
     assert "overlap@9000 is left out" in page
     assert "<b>" not in page

@@ -143,6 +143,7 @@ class Compress(Stage):
             "counts": {"queries": queries, "documents": contest.documents, "dimensions": dimensions},
             "warnings": self._warnings(contest),
             "split": self.split,
+            "depth": contest.depth,
             "metrics": list(self.metrics),
             "confidence": self.confidence,
             "variants": rows,

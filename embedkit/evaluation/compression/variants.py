@@ -147,7 +147,8 @@ AnyCode = Annotated[Float32 | Float16 | BFloat16 | Int8 | Binary | PQ | Truncate
 
 
 class Rescored(Spec):
-    """The best `factor` x k documents by `first`, ordered anew by what `by` keeps of them and the query's floats.
+    """The best `factor` x k documents by `first`, ordered anew by what `by` keeps of them and the query's floats; k is
+    how deep the ranking goes, as deep as the metrics ask for.
 
     Where `by` keeps the same bytes as `first`, e.g. bits for Hamming and for a query's floats, they are kept once.
     """

@@ -75,7 +75,7 @@ def compressed(name: str, stats: Mapping[str, Any], speed: Mapping[str, Any], wa
         name=name,
         metric=metric_name(metric),
         about=f"{number(counts['queries'])} {stats['split']} queries, {number(counts['documents'])} documents, "
-        f"{number(counts['dimensions'])} dimensions",
+        f"{number(counts['dimensions'])} dimensions, ranked {number(stats['depth'])} deep",
         confidence=stats["confidence"],
         warnings=warnings,
         figure=_figure(name, metric_name(metric), variants),
