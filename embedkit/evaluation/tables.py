@@ -29,6 +29,8 @@ def read_columns(path: Path, wanted: Mapping[str, Cell], *, optional: Mapping[st
     if missing := [name for name in wanted if name not in rows.names]:
         hint = did_you_mean(missing[0], rows.names)
         raise DataError(f"{path}: has no column {missing[0]!r}; it has {rows.names}{hint}")
+    if twice := [name for name in names if rows.names.count(name) > 1]:
+        raise DataError(f"{path}: has several columns {twice[0]!r}; expected one")
     if not len(rows):
         raise DataError(f"{path}: has no rows")
     problems: list[str] = []

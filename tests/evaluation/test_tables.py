@@ -58,6 +58,8 @@ def test_a_quoted_cell_may_hold_lines_and_a_file_a_byte_order_mark(tmp_path):
         ("t.csv", "text,label\na,b\n ,c\n", "t.csv row 2: text is ' '; expected a text"),
         ("t.csv", "text,label\na,b\nc\n", "t.csv: not a readable .csv table (CSV parse error: "),
         ("t.csv", "text,label\n", "t.csv: has no rows"),
+        ("t.csv", "text,label,text\na,b,c\n", "t.csv: has several columns 'text'; expected one"),
+        ("t.tsv", "label\tlabel\ttext\na\tb\tc\n", "t.tsv: has several columns 'label'; expected one"),
         ("t.csv", "", "t.csv: not a readable .csv table (Empty CSV file)"),
         ("t.csv", b"text,label\n\xff\xfe,b\n", "t.csv: not a readable .csv table ("),
         ("t.jsonl", '{"text": "a", "label": "b"}\n{"text": "a"\n', "t.jsonl:2: not JSON ("),
