@@ -94,11 +94,13 @@ def _read(facts: TaskFacts, files: Sequence[Path], names: Mapping[str, str]) -> 
 
 
 def _number_classes(facts: TaskFacts, tables: Sequence[dict[str, list[Any]]]) -> None:
-    """Give each class its own number where all are whole numbers, else its place in the alphabet."""
+    """Give each class its own number where all are whole numbers, each written in one way, else its place in the
+    alphabet: "01" and "1" are two classes."""
     for name in (name for name, kind in facts.columns.items() if kind == "class"):
         classes = sorted({value for table in tables for value in table[name]})
         whole = all(value.removeprefix("-").isdecimal() for value in classes)
-        numbers = {value: int(value) if whole else place for place, value in enumerate(classes)}
+        own = [int(value) for value in classes] if whole else []
+        numbers = dict(zip(classes, own if len(set(own)) == len(classes) else range(len(classes)), strict=True))
         for table in tables:
             table[name] = [numbers[value] for value in table[name]]
 

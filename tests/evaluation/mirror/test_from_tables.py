@@ -74,6 +74,14 @@ def test_classes_are_numbers_the_same_in_every_split(tmp_path):
     assert [row["label"] for row in read(tmp_path / "n", CLASSES, "train")] == [7, -3]
 
 
+def test_classes_that_are_numbers_written_in_several_ways_stay_apart(tmp_path):
+    folder = write_csv(tmp_path / "c", "train", "text,label", "one,01", "two,1", "three,2")
+    write_csv(folder, "test", "text,label", "four,2", "five,01")
+    mirror_from_tables(tmp_path / "m", CLASSES, folder)
+    assert [row["label"] for row in read(tmp_path / "m", CLASSES, "train")] == [0, 1, 2]
+    assert [row["label"] for row in read(tmp_path / "m", CLASSES)] == [2, 0]
+
+
 def test_single_texts_are_one_clustering_and_lists_are_as_many_as_they_are(tmp_path):
     mirror_from_tables(tmp_path / "m", LEGACY, write_csv(tmp_path / "c", "test", "sentences,labels", "a,x", "b,y"))
     assert read(tmp_path / "m", LEGACY) == [{"sentences": ["a", "b"], "labels": ["x", "y"]}]
