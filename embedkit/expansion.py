@@ -75,6 +75,10 @@ def expand(
         if mirror is not None and task.value["kind"] == "mteb":
             task.value.setdefault("mirror", str(mirror / task.value["name"]))
         document.graft(place, task.value, suite.document, task.place)
+    if given.get("kind") == "evaluate":
+        _group(document, stage, suite, tasks)
+        if only is None and "notes" not in given and (notes := list(suite.suite.left_out())):
+            document.graft(("stages", stage, "notes"), notes, suite.document, ("tasks",))
     _settle(document, stage, suite)
 
 
@@ -93,6 +97,9 @@ def _chosen(suite: SuiteFile, only: Collection[str] | None, mirror: Path | None)
     if problems := located(suite.document, suite.suite.unknown_benchmarks()):
         raise RecipeError(*problems)
     tasks = {task.name: task for task in _tasks(suite)}
+    unknown = (Problem(("groups", name), "there is no such task") for name in suite.suite.groups if name not in tasks)
+    if problems := located(suite.document, unknown):
+        raise RecipeError(*problems)
     if missing := [name for name in only or () if name not in tasks]:
         hint = did_you_mean(missing[0], tasks)
         raise RecipeError(f"the suite {suite.suite.name} has no task {missing[0]!r}; it has {list(tasks)}{hint}")
@@ -158,6 +165,15 @@ def _with_paths(source: Mapping[str, Any], folder: Path) -> dict[str, Any]:
                 spot = spot[part]
             spot[where[-1]] = str(path)
     return dict(value["source"])
+
+
+def _group(document: Document, stage: str, file: SuiteFile, tasks: Mapping[str, _Task]) -> None:
+    """Groups of these tasks, where the stage does not say them itself."""
+    found = {name: group for name, group in file.suite.grouped().items() if name in tasks}
+    if found and isinstance(own := document.value["stages"][stage].setdefault("groups", {}), dict):
+        for name in (name for name in found if name not in own):
+            place: Location = ("groups", name) if name in file.suite.groups else tasks[name].place
+            document.graft(("stages", stage, "groups", name), found[name], file.document, place)
 
 
 def _settle(document: Document, stage: str, file: SuiteFile) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from embedkit.cli.eval import _notes, _told
+from embedkit.cli.eval_table import Scoreboard, print_scores
 from embedkit.cli.main import main
 from embedkit.core.errors import RecipeError
+from embedkit.core.scores import TaskScores
 from embedkit.evaluation.trec import read_qrels, read_run
 from embedkit.measures.ranking import mean_scores, per_query
 from embedkit.oneshot.eval import eval_draft, model_names, without
@@ -174,6 +177,41 @@ def test_names_of_models_are_short_and_unlike_each_other(folder):
     assert list(model_names(["first", "./first"]).values()) == ["first", "first-2"] or "is given twice"
     with pytest.raises(RecipeError, match="is given twice"):
         model_names(["first", "first"])
+
+
+def test_a_group_counts_once_and_undefined_scores_are_dashes(capsys):
+    def task(value, group=""):
+        return TaskScores({"ndcg@10": value} if value is not None else {}, 3, "ndcg@10", group)
+
+    board = Scoreboard(
+        {
+            "first": {"a": task(0.1, "g"), "b": task(0.3, "g"), "c": task(0.6), "d": task(0.9), "e": task(0.7, "g")},
+            "second": {"a": task(0.2, "g"), "b": task(0.4, "g"), "c": task(0.5), "d": task(None)},
+        }
+    )
+    assert board.common == ["g", "c"]  # of g, what both have
+    assert [board.mean(model) for model in board.models] == pytest.approx([0.4, 0.4])
+    assert board.as_json()["models"]["second"]["tasks"]["d"] == {}
+    print_scores(board)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4].split() == ["d", "nDCG@10", "0.9000", "–"]
+    assert lines[6].split() == ["mean", "of", "2", "tasks", "0.4000", "0.4000"]
+
+
+def test_what_is_told_does_not_repeat_what_it_is_of(folder):
+    recipe = eval_draft(models=["first", "second"], suite="s.yaml").build()
+    failed = {"scores/first/alike": ["alike: is bad"], "scores/second/alike": ["alike: is bad"]}
+    assert _told(failed, recipe) == {"alike": ["is bad"]}
+    assert _told({"scores/first/alike": ["alike: is bad"]}, recipe) == {"first on alike": ["is bad"]}
+    assert _told({"first": ["alike: is bad"]}, recipe) == {"first": ["alike: is bad"]}
+
+
+def test_what_a_benchmark_lacks_is_told(folder):
+    (folder / "b.yaml").write_text('name: b\ntasks:\n  all: {kind: benchmark, name: "RTEB(fin, beta)"}\n')
+    (note,) = _notes(eval_draft(models=["first"], suite="b.yaml").build())
+    assert note.startswith("RTEB(fin, beta): 4 of its 7 tasks are left out. ")
+    few = eval_draft(models=["first"], suite="b.yaml", tasks=["FinQARetrieval"]).build()
+    assert _notes(few) == []
 
 
 def test_without_what_failed(folder):

@@ -100,6 +100,24 @@ def test_a_benchmark_stands_for_its_tasks_save_those_named(folder):
     assert len(tasks) == 42
 
 
+def test_a_mean_of_tasks_is_a_group_of_the_stage(folder):
+    suite = SUITE.replace("SciFact: {kind: mteb, name: SciFact}", "all: {kind: benchmark, name: BEIR}")
+    suite = suite.replace("  alike:", "  CQADupstackUnixRetrieval:") + "groups: {pages: mine}\n"
+    found = load(folder, suite=suite).stages["scores"]
+    assert (found.groups["pages"], len(found.tasks), found.notes) == ("mine", 27, ())
+    parts = [name for name in found.tasks if name.startswith("CQADupstack")]
+    assert {name: found.groups[name] for name in parts} == dict.fromkeys(parts, "CQADupstackRetrieval")
+    assert (len(found.groups), len({found.groups.get(name, name) for name in found.tasks})) == (13, 16)
+    assert "groups" not in load(folder).stages["scores"].model_fields_set
+
+
+def test_tasks_of_a_benchmark_that_are_left_out_are_told(folder):
+    suite = SUITE.replace("SciFact: {kind: mteb, name: SciFact}", 'all: {kind: benchmark, name: "RTEB(fin, beta)"}')
+    (note,) = load(folder, suite=suite).stages["scores"].notes
+    assert note.startswith("RTEB(fin, beta): 4 of its 7 tasks are left out. ")
+    assert note.endswith(": its data are not public")
+
+
 def test_a_shipped_suite_goes_by_its_name(folder):
     stages = load(folder, RECIPE.replace("suites/s.yaml", "tldr")).stages
     assert stages["scores-tldr"].source.path.is_dir()
@@ -117,6 +135,7 @@ def test_a_shipped_suite_goes_by_its_name(folder):
         ("name: SciFact", "name: CQADupstackRetrieval", "suites/s.yaml:5: stages.scores.tasks.SciFact.name: CQADupstackRetrieval is the mean of other tasks; name those: CQADupstackAndroidRetrieval, "),
         ("name: SciFact", "name: SciFact, mirror: data", "suites/s.yaml:5: stages.scores.tasks.SciFact.mirror: suites/data: is not the folder of SciFact"),
         ("kind: sts", "kind: stss", "r.yaml:4: stages.scores.suite: suites/s.yaml:4: tasks.alike: no kind 'stss'; did you mean 'sts'?"),
+        ("prompts: {text", "groups: {pags: x}\nprompts: {text", "r.yaml:4: stages.scores.suite: suites/s.yaml:7: groups.pags: there is no such task"),
         ("{kind: mteb, name: SciFact}", "{kind: benchmark, name: MTEBB}", "r.yaml:4: stages.scores.suite: suites/s.yaml:5: tasks.SciFact.name: mteb has no benchmark 'MTEBB'"),
     ],
 )  # fmt: skip

@@ -111,10 +111,11 @@ def evaluate(
             wrote = _files(recipe, outcome, trec, submit_dir, name)
             if as_json:
                 places = {"out": str(folder), "files": wrote, "recipe": str(recipe_out) if recipe_out else None}
-                console.emit("evaluated", {**board.as_json(), "failed": outcome.failed, **places})
+                told = {"failed": outcome.failed, "notes": _notes(recipe)}
+                console.emit("evaluated", {**board.as_json(), **told, **places})
     except EmbedkitError as error:
         raise in_options(error) from error
-    for line in [] if as_json else _lines(outcome, folder, wrote, recipe_out):
+    for line in [] if as_json else [*_notes(recipe), *_lines(outcome, folder, wrote, recipe_out)]:
         print(line)
     if outcome.failed:
         raise EmbedkitError(*(f"{what}: {text}" for what, problems in outcome.failed.items() for text in problems))
@@ -172,11 +173,13 @@ def _told(failed: Mapping[str, list[str]], recipe: "Recipe") -> dict[str, list[s
     for step, problems in failed.items():
         stage, *pair = step.split("/")
         if not pair:
-            told[stage.removeprefix(f"{_SCORES}-")] = problems
+            what = stage.removeprefix(f"{_SCORES}-")
         elif all(failed.get(f"{_SCORES}/{model}/{pair[1]}") == problems for model in models):
-            told[pair[1]] = problems
+            what = pair[1]
         else:
-            told[" on ".join(pair)] = problems
+            what = " on ".join(pair)
+        known = f"{step.rpartition('/')[2]}: "  # errors may begin with what is named already
+        told[what] = [problem.removeprefix(known) for problem in problems]
     return told
 
 
@@ -219,6 +222,11 @@ def _files(
         results = {task: found.path for (_, task), found in outcome.made.items()}
         wrote["submission"] = submit(recipe.stages[model], artifact.path, results, submit_dir, name)
     return wrote
+
+
+def _notes(recipe: "Recipe") -> list[str]:
+    """What there is to tell of the suite."""
+    return [str(note) for note in getattr(recipe.stages[_SCORES], "notes", ())]
 
 
 def _lines(outcome: _Outcome, out: Path, wrote: Mapping[str, Any], recipe_out: Path | None) -> list[str]:

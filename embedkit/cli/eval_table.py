@@ -30,16 +30,22 @@ class Scoreboard:
 
     @property
     def common(self) -> list[str]:
-        """Tasks that all models have; subsets and splits of one task count as that task."""
-        shared = [task for task in self.tasks if all(task in found for found in self.models.values())]
-        return list(dict.fromkeys(self.tasks[task].group or task for task in shared))
+        """Tasks, and groups of tasks, of which all models have a score."""
+        return list(dict.fromkeys(self.tasks[task].group or task for task in self._shared))
+
+    @property
+    def _shared(self) -> list[str]:
+        return [
+            task for task in self.tasks if all(_main(found.get(task)) is not None for found in self.models.values())
+        ]
 
     def mean(self, model: str) -> float | None:
-        """The model's mean over the tasks in common, of each its main metric."""
+        """The model's mean over the tasks in common, of each its main metric; those of a group count as one."""
         groups: dict[str, list[float]] = {}
-        for task, scores in self.models[model].items():
+        for task in self._shared:
+            scores = self.models[model][task]
             groups.setdefault(scores.group or task, []).append(scores.metrics[scores.main_metric])
-        means = [sum(groups[task]) / len(groups[task]) for task in self.common]
+        means = [sum(values) / len(values) for values in groups.values()]
         return sum(means) / len(means) if means else None
 
     def as_json(self) -> dict[str, Any]:
@@ -74,15 +80,20 @@ def scoreboard(
         for task, about in stage.tasks.items():
             found: Mapping[str, TaskScores] = {name: one for name, one in there.items() if task in (name, one.group)}
             if not found and (model, task) in made:
-                found = _single(made[model, task].path, task, stage.metrics, official=about.kind != "local")
+                group = stage.groups.get(task, "")
+                found = _single(
+                    made[model, task].path, task, stage.metrics, official=about.kind != "local", group=group
+                )
             board[model] |= found
     return Scoreboard(board)
 
 
-def _single(folder: Path, task: str, metrics: tuple[str, ...], *, official: bool) -> Mapping[str, TaskScores]:
+def _single(
+    folder: Path, task: str, metrics: tuple[str, ...], *, official: bool, group: str
+) -> Mapping[str, TaskScores]:
     """Scores of one result alone."""
     one = Gathered()
-    one.add("", task, read_result(folder), metrics, official=official)
+    one.add("", task, read_result(folder), metrics, official=official, group=group)
     with tempfile.TemporaryDirectory() as out:
         one.write(Path(out))
         return read_scores(Path(out))[0].tasks
@@ -96,15 +107,20 @@ def print_scores(board: Scoreboard) -> None:
     table = Table("task", "metric", *right, box=None, pad_edge=False)
     for task, about in board.tasks.items():
         rows = [found.get(task) for found in board.models.values()]
-        table.add_row(task, _shown(about.main_metric), *(_value(r.metrics[r.main_metric] if r else None) for r in rows))
+        table.add_row(task, _shown(about.main_metric), *(_value(_main(row)) for row in rows))
     if len(board.tasks) > 1:
         means = [_value(board.mean(model)) for model in board.models]
         table.add_row(f"mean of {len(board.common)} tasks", "", *means, style="bold")
     Console(highlight=False, width=None if Console().is_terminal else 200).print(table)
 
 
+def _main(scores: TaskScores | None) -> float | None:
+    """The score that models are compared by; None where there is none, or it is undefined."""
+    return None if scores is None or not scores.metrics else scores.metrics.get(scores.main_metric)
+
+
 def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _shown(metric: str) -> str:

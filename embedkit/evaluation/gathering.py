@@ -32,13 +32,18 @@ class Gathered:
         """The tasks, a task of several subsets or splits as several."""
         return list(dict.fromkeys(task for scores in self._models.values() for task in scores))
 
-    def add(self, model: str, task: str, result: TaskResult, metrics: Sequence[str], *, official: bool) -> None:
+    def add(
+        self, model: str, task: str, result: TaskResult, metrics: Sequence[str], *, official: bool, group: str = ""
+    ) -> None:
         """A model's result on a task. Of tasks that rank, these metrics are computed, and the official one, which
-        comes first if `official`; by the first one models are compared."""
+        comes first if `official`; by the first one models are compared. `group`: what the task itself is a part of; a
+        task of several subsets or splits is a group of its own."""
         for part in result.parts:
             name = f"{task}:{part.name}" if part.name else task
-            group = task if part.name else ""
-            self._models.setdefault(model, {})[name] = self._scores(model, name, group, result, part, metrics, official)
+            within = task if part.name else group
+            self._models.setdefault(model, {})[name] = self._scores(
+                model, name, within, result, part, metrics, official
+            )
             if part.texts:
                 self._texts[name] = dict(part.texts)
 

@@ -20,7 +20,7 @@ from embedkit.evaluation.containment import contained
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-_FORMAT: Final = 1  # of the file
+_FORMAT: Final = 2  # of the file
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class KnownTask:
     modalities: tuple[str, ...]
     main: str  # mteb's name of the score that ranks models, e.g. ndcg_at_10
     parts: tuple[str, ...]  # the tasks it is a mean of; of most tasks none
+    public: bool = True  # whether anybody may load its data
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Selection:
     name: str
     splits: tuple[str, ...] | None
     subsets: tuple[str, ...] | None
+    group: str = ""  # the task of the benchmark that is a mean of this one and others; "": none
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,45 @@ class Registry:
     benchmarks: dict[str, tuple[Selection, ...]]
 
     def text_tasks(self, benchmark: str) -> list[Selection]:
-        """The benchmark's tasks that need text alone; one that is a mean of others is given as those others.
+        """The benchmark's tasks on public data that need text alone; one that is a mean of others is given as those.
 
         Raises `DataError` if there is no such benchmark.
         """
-        if (selected := self.benchmarks.get(benchmark)) is None:
-            raise DataError(f"mteb has no benchmark {benchmark!r}{did_you_mean(benchmark, self.benchmarks)}")
         found: dict[str, Selection] = {}
-        for selection in selected:
-            parts = self.tasks[selection.name].parts
-            for part in [Selection(name, None, None) for name in parts] or [selection]:
-                if self.tasks[part.name].modalities == ("text",):
+        for selection in self._selected(benchmark):
+            if self._why_not(selection.name) is None:
+                names = self.tasks[selection.name].parts
+                for part in [Selection(name, None, None, group=selection.name) for name in names] or [selection]:
                     found.setdefault(part.name, part)
         return list(found.values())
+
+    def left_out(self, benchmark: str) -> dict[str, str]:
+        """The benchmark's other tasks: name -> why, as `its data are not public`. Raises `DataError` likewise."""
+        return {one.name: why for one in self._selected(benchmark) if (why := self._why_not(one.name)) is not None}
+
+    def told_left_out(self, benchmark: str) -> str | None:
+        """What `left_out` finds, in a line; None if that is nothing."""
+        if not (left := self.left_out(benchmark)):
+            return None
+        reasons: dict[str, list[str]] = {}
+        for name, why in left.items():
+            reasons.setdefault(why, []).append(name)
+        listed = "; ".join(f"{', '.join(_few(names))}: {why}" for why, names in reasons.items())
+        return f"{benchmark}: {len(left)} of its {len(self._selected(benchmark))} tasks are left out. {listed}"
+
+    def _selected(self, benchmark: str) -> tuple[Selection, ...]:
+        if (selected := self.benchmarks.get(benchmark)) is None:
+            raise DataError(f"mteb has no benchmark {benchmark!r}{did_you_mean(benchmark, self.benchmarks)}")
+        return selected
+
+    def _why_not(self, name: str) -> str | None:
+        """Why a task cannot be evaluated; a mean of tasks needs all of them."""
+        task = self.tasks[name]
+        if task.modalities != ("text",):
+            return f"needs {' and '.join(sorted(task.modalities))}"
+        if not task.public:
+            return "its data are not public"
+        return next((why for part in task.parts if (why := self._why_not(part)) is not None), None)
 
 
 @cache
@@ -86,7 +114,8 @@ def _ask() -> Registry:
     with contained():
         import mteb
 
-        tasks = {task.metadata.name: _known(task) for task in mteb.get_tasks(exclude_superseded=False)}
+        every = mteb.get_tasks(exclude_superseded=False, exclude_private=False)
+        tasks = {task.metadata.name: _known(task) for task in every}
         benchmarks: dict[str, tuple[Selection, ...]] = {}
         for benchmark in mteb.get_benchmarks():
             selected = tuple(_selection(task) for task in benchmark.tasks if task.metadata.name in tasks)
@@ -98,7 +127,9 @@ def _known(task: "AbsTask") -> KnownTask:
     about = task.metadata
     parts = tuple(part.metadata.name for part in about.tasks) if task.is_aggregate else ()  # type: ignore[attr-defined]
     splits, subsets = tuple(about.eval_splits), tuple(about.hf_subsets)
-    return KnownTask(about.type, splits, subsets, tuple(about.modalities), about.main_score, parts)
+    return KnownTask(
+        about.type, splits, subsets, tuple(about.modalities), about.main_score, parts, public=about.is_public
+    )
 
 
 def _selection(task: "AbsTask") -> Selection:
@@ -118,6 +149,10 @@ def _from_json(kept: Any) -> Registry:
     tasks = {name: KnownTask(**tuples(fields)) for name, fields in kept["tasks"].items()}
     benchmarks = {name: tuple(Selection(**tuples(s)) for s in rows) for name, rows in kept["benchmarks"].items()}
     return Registry(tasks, benchmarks)
+
+
+def _few(names: list[str], most: int = 15) -> list[str]:
+    return names if len(names) <= most else [*names[:most], f"{len(names) - most} more"]
 
 
 def _cache_folder() -> Path:

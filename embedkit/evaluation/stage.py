@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from embedkit.core.errors import Problem
+from embedkit.core.errors import ModelError, Problem, did_you_mean
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
 from embedkit.core.spec import ModelRef
 from embedkit.core.stage import Artifact, Context, Stage
@@ -42,7 +42,10 @@ class EvaluateOne(Stage):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Run mteb's task on the model, and keep what its scores are made of."""
         folder = inputs[self.model].path
-        encoder, named = open_encoder(folder, context), read_config(folder).named_prompts
+        try:
+            encoder, named = open_encoder(folder, context), read_config(folder).named_prompts
+        except ModelError as error:  # of the model by its name: nobody knows an artifact's folder
+            raise ModelError(*(text.replace(str(folder), self.model) for text in error.problems)) from error
         with contained():
             from embedkit.evaluation.harness import evaluate
             from embedkit.evaluation.model import StoredModel
@@ -97,6 +100,9 @@ class Evaluate(Stage):
     models: Annotated[tuple[ModelRef, ...], Field(min_length=1)]
     tasks: Annotated[Mapping[TaskName, AnyTask], Field(min_length=1)]
     metrics: Metrics = DEFAULT_METRICS  # of tasks that rank; by the first, a report compares models on local tasks
+    groups: Mapping[TaskName, TaskName] = Field(default_factory=dict)  # task -> what it is a part of: in means, the
+    # tasks of a group count as one, as the twelve of mteb's CQADupstackRetrieval do. No part's key depends on it
+    notes: tuple[str, ...] = ()  # told as warnings, e.g. which tasks of a suite's benchmark are left out
 
     @field_validator("models", "metrics")
     @classmethod
@@ -106,10 +112,12 @@ class Evaluate(Stage):
         return values
 
     def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
-        """Official tasks that mteb does not have."""
+        """Official tasks that mteb does not have, and groups of tasks that are not there."""
         for name, task in self.tasks.items():
             for problem in task.conflicts():
                 yield Problem(("tasks", name, *problem.where), problem.message)
+        for name in sorted(self.groups.keys() - self.tasks.keys()):
+            yield Problem(("groups", name), f"there is no such task{did_you_mean(name, self.tasks)}")
 
     def parts(self) -> Mapping[str, Stage]:
         """One stage for each model and task, named `model/task`."""
@@ -125,11 +133,13 @@ class Evaluate(Stage):
         for model in self.models:
             for task in sorted(self.tasks):
                 result = read_result(inputs[f"{model}/{task}"].path)
-                gathered.add(inputs[model].key, task, result, self.metrics, official=self.tasks[task].kind != "local")
+                official = self.tasks[task].kind != "local"
+                group = self.groups.get(task, "")
+                gathered.add(inputs[model].key, task, result, self.metrics, official=official, group=group)
         gathered.write(out)
         summary = [gathered.line(task) for task in gathered.tasks]
         counts = {"models": len(self.models), "tasks": len(gathered.tasks)}
-        write_stats(out, {"summary": summary, "counts": counts, "warnings": []})
+        write_stats(out, {"summary": summary, "counts": counts, "warnings": list(self.notes)})
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """Reading and writing small files: the parts do the work."""

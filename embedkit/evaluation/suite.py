@@ -88,6 +88,7 @@ class Suite(Spec):
     tasks: Annotated[Mapping[TaskName, SuiteTask], Field(min_length=1)]
     metrics: Metrics | None = None  # None: those of the stage
     prompts: Prompts = Field(default_factory=dict)  # a task's own go before them
+    groups: Mapping[TaskName, TaskName] = Field(default_factory=dict)  # task -> what it is a part of, as of the stage
     significance: Significance = Significance()
 
     def official(self) -> Iterator[MtebTask]:
@@ -99,12 +100,25 @@ class Suite(Spec):
                 for chosen in task.selections():
                     yield MtebTask(name=chosen.name, splits=chosen.splits, subsets=chosen.subsets)
 
+    def grouped(self) -> dict[str, str]:
+        """Task -> what it is a part of: as `groups` says, else as its benchmarks do. Raises `DataError` likewise."""
+        benchmarks = [task for task in self.tasks.values() if isinstance(task, BenchmarkTasks)]
+        chosen = [one for task in benchmarks for one in task.selections()]
+        return {**{one.name: one.group for one in chosen if one.group}, **self.groups}
+
+    def left_out(self) -> Iterator[str]:
+        """A line for each of its benchmarks that has tasks which cannot be evaluated. Raises `DataError` likewise."""
+        for task in self.tasks.values():
+            if isinstance(task, BenchmarkTasks) and (told := registry().told_left_out(task.name)) is not None:
+                yield told
+
     def unknown_benchmarks(self) -> Iterator[Problem]:
-        """Those that mteb does not have."""
+        """Those that mteb does not have, or of which nothing can be evaluated."""
         for name, task in self.tasks.items():
             if isinstance(task, BenchmarkTasks):
                 try:
-                    task.selections()
+                    if not task.selections():
+                        yield Problem(("tasks", name, "name"), str(registry().told_left_out(task.name)))
                 except DataError as error:
                     yield Problem(("tasks", name, "name"), str(error))
 

@@ -90,7 +90,9 @@ def without(recipe: Recipe, failed: Collection[str]) -> Recipe | None:
         return None
     data = {task.data for task in tasks.values() if isinstance(task, LocalTask)}
     stages = {name: stage for name, stage in recipe.stages.items() if name in models or name in data}
-    return Recipe(recipe.name, {**stages, SCORES: scores.model_copy(update={"models": models, "tasks": tasks})})
+    groups = {task: group for task, group in scores.groups.items() if task in tasks}
+    left = scores.model_copy(update={"models": models, "tasks": tasks, "groups": groups})
+    return Recipe(recipe.name, {**stages, SCORES: left})
 
 
 def _pairs(scores: Evaluate, step: str) -> Iterator[tuple[str, str]]:

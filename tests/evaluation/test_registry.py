@@ -34,13 +34,13 @@ def test_mteb_is_asked_once(cache):
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 0}', '{"format": 1, "tasks": {"A": {"x": 1}}}'])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 1}', '{"format": 2, "tasks": {"A": {"x": 1}}}'])
 def test_a_damaged_file_is_made_anew(cache, content):
     path, asked, small = cache
     path.parent.mkdir()
     path.write_text(content)
     assert registry() == small
-    assert json.loads(path.read_text())["format"] == 1
+    assert json.loads(path.read_text())["format"] == 2
     assert len(asked) == 1
 
 
@@ -76,6 +76,36 @@ def test_a_mean_of_tasks_stands_for_them_and_images_are_left_out():
     pictured = known.benchmarks["MIEB(lite)"]
     assert any("image" in known.tasks[one.name].modalities for one in pictured)
     assert all(known.tasks[one.name].modalities == ("text",) for one in known.text_tasks("MIEB(lite)"))
+
+
+@pytest.mark.parametrize("name", ["BEIR", "MTEB(eng, v1)", "MTEB(eng, v2)", "RTEB(beta)", "MIEB(lite)"])
+def test_every_task_of_a_benchmark_is_evaluated_or_left_out(name):
+    """As many groups of tasks as mteb's mean has tasks, but for those that are told to be left out."""
+    import mteb
+
+    known = registry()
+    tasks = {task.metadata.name: task.metadata for task in mteb.get_benchmark(name).tasks}
+    left = known.left_out(name)
+    assert {one.group or one.name for one in known.text_tasks(name)} | set(left) == set(tasks)
+    assert set(left) == {n for n, about in tasks.items() if set(about.modalities) != {"text"} or not about.is_public}
+
+
+def test_what_is_left_out_is_told_in_a_line():
+    def task(*modalities, parts=(), public=True):
+        return KnownTask("STS", ("test",), ("default",), modalities, "cosine_spearman", parts, public)
+
+    tasks = {"A": task("text"), "B": task("text", public=False), "C": task("text", "image")}
+    tasks |= {"AA": task("text", parts=("A", "D")), "D": task("text"), "AB": task("text", parts=("A", "B"))}
+    tasks |= {f"P{i}": task("text", public=False) for i in range(16)}
+    chosen = [Selection(name, None, None) for name in ("A", "C", "B", "AB", "AA")]
+    many = [Selection(f"P{i}", None, None) for i in range(16)]
+    known = Registry(tasks, {"X": tuple(chosen), "Y": tuple(chosen[:1]), "Z": tuple(many)})
+    assert known.text_tasks("X") == [chosen[0], Selection("D", None, None, group="AA")]
+    assert known.told_left_out("X") == (
+        "X: 3 of its 5 tasks are left out. C: needs image and text; B, AB: its data are not public"
+    )
+    assert known.told_left_out("Y") is None
+    assert ", P14, 1 more: its data are not public" in str(known.told_left_out("Z"))
 
 
 def test_an_unknown_benchmark_is_one_line():

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from embedkit.core.errors import DataError, StageError
+from embedkit.core.errors import DataError, ModelError, StageError
 from embedkit.core.estimate import Size
 from embedkit.core.scores import read_per_query, read_scores
 from embedkit.core.stage import Artifact, Stage
@@ -159,6 +159,28 @@ def test_tasks_are_listed_by_name_whatever_their_order_in_the_recipe(inputs, tmp
     second = run(Evaluate(models=("x",), tasks={"a": dev, "b": TASK}), inputs, tmp_path / "two", context)
     assert digests(first) == digests(second)
     assert list(read_scores(first)[0].tasks) == ["a", "b"]
+
+
+def test_tasks_of_a_group_are_told_so_and_notes_are_warnings(inputs, tmp_path, context):
+    tasks = {"one": TASK, "two": TASK, "three": TASK}
+    plain = Evaluate(models=("x",), tasks=tasks)
+    stage = Evaluate(models=("x",), tasks=tasks, groups={"one": "both", "two": "both"}, notes=("B: left out",))
+    assert stage.parts() == plain.parts()
+    out = run(stage, inputs, tmp_path / "out", context)
+    (found,) = read_scores(out)
+    assert {task: one.group for task, one in found.tasks.items()} == {"one": "both", "two": "both", "three": ""}
+    assert "B: left out" in read_stats(out)["warnings"]
+    (problem,) = Evaluate(models=("x",), tasks=tasks, groups={"tree": "both"}).conflicts({})
+    assert str(problem) == "groups.tree: there is no such task; did you mean 'three'?"
+
+
+def test_a_model_that_is_refused_is_told_by_its_name(inputs, tmp_path, context):
+    folder = tmp_path / "model"
+    shutil.copytree(inputs["x"].path, folder)
+    (folder / "config_sentence_transformers.json").write_text('{"similarity_fn_name": "manhattan"}')
+    changed = {**inputs, "x": Artifact("a" * 64, folder)}
+    with pytest.raises(ModelError, match=r"^x/config_sentence_transformers\.json: similarity 'manhattan'; only "):
+        run(EvaluateOne(model="x", task=TASK), changed, tmp_path / "out", context)
 
 
 def test_a_split_without_queries_is_a_data_error(inputs, tmp_path, context):

@@ -83,6 +83,21 @@ def test_unknown_benchmarks_are_told_with_their_place(tmp_path):
     assert "did you mean 'MTEB(eng, v2)'?" in problem.message
 
 
+def test_a_benchmark_of_which_nothing_is_left_is_told(tmp_path):
+    found = load(tmp_path, TEXT.replace("MTEB(eng, v2)", "RTEB(jpn, beta)")).suite
+    (problem,) = found.unknown_benchmarks()
+    assert problem.message.startswith("RTEB(jpn, beta): 2 of its 2 tasks are left out. ")
+    assert list(found.left_out()) == [problem.message]
+
+
+def test_groups_are_those_of_benchmarks_unless_the_suite_says_otherwise(tmp_path):
+    groups = "groups: {CQADupstackUnixRetrieval: unix, SciFact: science}\n"
+    found = load(tmp_path, TEXT.replace("MTEB(eng, v2)", "BEIR") + groups).suite.grouped()
+    assert (found["CQADupstackUnixRetrieval"], found["SciFact"]) == ("unix", "science")
+    assert list(found.values()).count("CQADupstackRetrieval") == 11
+    assert "ArguAna" not in found
+
+
 def test_suites_ship():
     assert {"scifact", "beir-small", "sts", "mteb-eng-v2", "tldr"} <= set(shipped())
 

@@ -41,6 +41,8 @@ class MtebTask(Task):
             yield Problem(("name",), f"{self.name} is the mean of other tasks; name those: {', '.join(task.parts)}")
         if task.modalities != ("text",):
             yield Problem(("name",), f"{self.name} needs {' and '.join(task.modalities)}; only text can be evaluated")
+        if not task.public and self.mirror is None:
+            yield Problem(("name",), f"{self.name}: its data are not public")
         if self.mirror is not None and self.mirror.name != self.name:
             yield Problem(("mirror",), f"{self.mirror}: is not the folder of {self.name}, which is MIRROR/{self.name}")
         for where, given, there in (("splits", self.splits, task.splits), ("subsets", self.subsets, task.subsets)):
