@@ -24,6 +24,7 @@ from embedkit.measures.ranking import Run, ranked
 _RUN: Final = "query_id Q0 doc_id rank score tag"
 _QRELS: Final = "query_id 0 doc_id relevance"
 _BEIR: Final = "query-id corpus-id score, apart by tabs"
+_MOST: Final = 10_000  # relevance, either way: trec_eval counts documents level by level, in an array as long
 _SHOWN: Final = 60  # characters of a bad word
 _SPACE: Final = frozenset(" \t\n\r\x0b\x0c")  # what C calls white space, and trec_eval splits at
 
@@ -51,7 +52,7 @@ def read_run(path: Path, *, ignore_identical_ids: bool = False) -> TrecRun:
         if doc in run.setdefault(query, {}):
             raise DataError(f"{place}: document {_shown(doc)} stands twice in query {_shown(query)}")
         last_rank, last_score = before.get(query, (rank, score))
-        if (rank - last_rank) * (score - last_score) > 0:
+        if rank != last_rank and score != last_score and (rank > last_rank) == (score > last_score):
             contradicted.add(query)
         before[query] = rank, score
         if ignore_identical_ids and doc == query:
@@ -75,6 +76,8 @@ def read_qrels(path: Path) -> Qrels:
             continue
         query, doc = words[0], words[1 if beir else 2]
         relevance = _whole(words[-1], place, "relevance")
+        if abs(relevance) > _MOST:
+            raise DataError(f"{place}: relevance is {_shown(words[-1])}; expected -{_MOST:,} to {_MOST:,}")
         if qrels.setdefault(query, {}).setdefault(doc, relevance) != relevance:
             raise DataError(
                 f"{place}: document {_shown(doc)} is judged {relevance} for query {_shown(query)}, before it was "

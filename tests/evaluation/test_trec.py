@@ -91,6 +91,10 @@ def test_a_bad_row_is_told_with_its_line(tmp_path, line, message):
     [
         ("q1 0 d1\n", ":1: has 3 columns; expected 4"),
         ("q1 0 d1 1.5\n", ":1: relevance is '1.5'; expected a whole number"),
+        ("q1 0 d0 1\nq1 0 d1 3000000000\n", ":2: relevance is '3000000000'; expected -10,000 to 10,000"),
+        ("q1 0 d1 1e300\n", ":1: relevance is '1e300'; expected -10,000 to 10,000"),
+        ("q1 0 d1 -10001\n", ":1: relevance is '-10001'"),
+        ("query-id\tcorpus-id\tscore\nq1\td1\t3000000000\n", ":2: relevance is '3000000000'"),
         ("q1 0 d1 1\nq1 0 d1 2\n", ":2: document 'd1' is judged 2 for query 'q1', before it was 1"),
         ("query-id\tcorpus-id\tscore\nq1\td1\n", ":2: has 2 columns; expected 3"),
         ("q1\td1\tyes\n", ":1: relevance is 'yes'"),
