@@ -24,7 +24,7 @@ https://arxiv.org/abs/1411.5279, section 4.1.1 (Hesterberg, What Teachers Should
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -123,7 +123,8 @@ def bootstrap_items(
 ) -> Bootstrap | None:
     """Of the statistic of a's predictions less that of b's; the same items are drawn for both.
 
-    None if the statistic is undefined. Samples in which it is undefined (no positive was drawn) are left out.
+    None if the statistic is undefined. Samples in which it is undefined (no positive was drawn) are drawn again, from
+    those in which it is not: every task keeps as many values, so that those of one draw stay side by side.
     """
     n = len(targets)
     of_a, of_b = statistic(name, a, targets), statistic(name, b, targets)
@@ -131,23 +132,42 @@ def bootstrap_items(
     difference = float(of_a(whole)[0] - of_b(whole)[0])
     drawn = [of_a(weights) - of_b(weights) for weights in (counts(rng, rows, n) for rows in chunks(samples, n))]
     values = np.concatenate(drawn)
-    values = values[np.isfinite(values)]
-    if math.isnan(difference) or len(values) < 2:
+    defined = values[np.isfinite(values)]
+    if math.isnan(difference) or len(defined) < 2:
         return None
+    values[~np.isfinite(values)] = rng.choice(defined, len(values) - len(defined))
     variance = float(values.var(ddof=1)) * n / max(1, n - 1)
     return Bootstrap(difference, values, (Stratum(n, variance),))
 
 
-def bootstrap_average(parts: Sequence[Bootstrap], weights: Sequence[float]) -> Bootstrap:
-    """Of a weighted sum of differences whose units were drawn independently: tasks stay, their units are drawn.
+def bootstrap_average(
+    parts: Sequence[Bootstrap], weights: Sequence[float], drawn: Sequence[Hashable] | None = None
+) -> Bootstrap:
+    """Of a weighted sum of differences: tasks stay, their units are drawn.
 
-    Of parts with fewer values than others (see `bootstrap_items`), as many are used of all.
+    `drawn` names the units of each part. Parts of one name have the same units in the same order, as translations of
+    one set have, and must have been drawn together, from generators in one state: their errors then add up as far as
+    their units are alike, which the variance of their summed values shows. Other parts, and all without `drawn`, are
+    drawn independently, so that their variances add up.
     """
-    samples = min(len(part.values) for part in parts)
+    names = range(len(parts)) if drawn is None else drawn
+    together: dict[Hashable, list[tuple[Bootstrap, float]]] = {}
+    for name, part, weight in zip(names, parts, weights, strict=True):
+        together.setdefault(name, []).append((part, weight))
     pairs = list(zip(parts, weights, strict=True))
     return Bootstrap(
         sum(w * part.difference for part, w in pairs),
-        np.sum([w * part.values[:samples] for part, w in pairs], axis=0),
-        tuple(Stratum(s.units, w * w * s.variance) for part, w in pairs for s in part.strata),
+        np.sum([w * part.values for part, w in pairs], axis=0),
+        tuple(stratum for block in together.values() for stratum in _strata(block)),
         sum(abs(w) * part.slack for part, w in pairs),
     )
+
+
+def _strata(block: Sequence[tuple[Bootstrap, float]]) -> Sequence[Stratum]:
+    """Of a weighted sum of parts with the same units."""
+    if len(block) == 1:
+        part, w = block[0]
+        return [Stratum(s.units, w * w * s.variance) for s in part.strata]
+    units = block[0][0].strata[0].units
+    values = np.sum([w * part.values for part, w in block], axis=0)
+    return [Stratum(units, float(values.var(ddof=1)) * units / max(1, units - 1))]

@@ -55,7 +55,10 @@ def randomize_means(differences: Floats, *, samples: int, rng: np.random.Generat
 def randomize_items(
     name: StatisticName, a: Floats, b: Floats, targets: Floats, *, samples: int, rng: np.random.Generator
 ) -> Randomization | None:
-    """Of the statistic of a's predictions less that of b's. None if it is undefined."""
+    """Of the statistic of a's predictions less that of b's. None if it is undefined.
+
+    A swap after which it is undefined counts as one that makes the difference observed, which errs to the safe side.
+    """
     n = len(targets)
     one_scale = _standard if name == "pearson" else ranks
     both = statistic(name, np.concatenate([one_scale(a), one_scale(b)]), np.concatenate([targets, targets]))
@@ -68,18 +71,19 @@ def randomize_items(
     observed = float(difference(np.ones((1, n)))[0])
     if math.isnan(observed):
         return None
-    kept = (coins(rng, rows, n) for rows in chunks(samples, 2 * n))
+    kept = (1 - coins(rng, rows, n) for rows in chunks(samples, 2 * n))  # the coins that flip a sign swap an item
     values = np.concatenate([difference(rows) for rows in kept])
-    return Randomization(observed, values[np.isfinite(values)])
+    return Randomization(observed, np.where(np.isfinite(values), values, observed))
 
 
 def randomize_average(parts: Sequence[Randomization], weights: Sequence[float]) -> Randomization:
-    """Of a weighted sum of differences, swapped independently in each: tasks stay, their units are swapped."""
-    samples = min(len(part.values) for part in parts)
+    """Of a weighted sum of differences: tasks stay, their units are swapped, independently in each but for parts whose
+    generators were in one state. Such parts must have the same units in the same order, as translations of one set
+    have: the systems are then swapped on a unit in all of them or in none."""
     pairs = list(zip(parts, weights, strict=True))
     return Randomization(
         sum(w * part.difference for part, w in pairs),
-        np.sum([w * part.values[:samples] for part, w in pairs], axis=0),
+        np.sum([w * part.values for part, w in pairs], axis=0),
         sum(abs(w) * part.slack for part, w in pairs),
     )
 

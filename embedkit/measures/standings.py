@@ -6,7 +6,7 @@ system that it may well equal, and several share a rank; as they may be unlike i
 "cannot be told apart" does not carry over from neighbour to neighbour.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,14 +64,28 @@ def resample_items(
     return _resampled(scores, np.concatenate(parts, axis=1), len(goal))
 
 
-def average(parts: Sequence[Resampled], weights: Sequence[float]) -> Resampled:
-    """Of a weighted sum of scores whose units are drawn independently, task by task."""
+def average(parts: Sequence[Resampled], weights: Sequence[float], drawn: Sequence[Hashable] | None = None) -> Resampled:
+    """Of a weighted sum of scores. Parts that `drawn` gives one name have the same units, drawn together; all others
+    are drawn independently: as `embedkit.measures.bootstrap.bootstrap_average` has it."""
+    names = range(len(parts)) if drawn is None else drawn
+    together: dict[Hashable, list[tuple[Resampled, float]]] = {}
+    for name, part, weight in zip(names, parts, weights, strict=True):
+        together.setdefault(name, []).append((part, weight))
     pairs = list(zip(parts, weights, strict=True))
     return Resampled(
         np.sum([w * part.scores for part, w in pairs], axis=0),
         np.sum([w * part.values for part, w in pairs], axis=0),
-        tuple((n, w * w * covariance) for part, w in pairs for n, covariance in part.strata),
+        tuple(stratum for block in together.values() for stratum in _strata(block)),
     )
+
+
+def _strata(block: Sequence[tuple[Resampled, float]]) -> Sequence[tuple[int, Floats]]:
+    """Of a weighted sum of parts with the same units."""
+    if len(block) == 1:
+        part, w = block[0]
+        return [(n, w * w * covariance) for n, covariance in part.strata]
+    units = block[0][0].strata[0][0]
+    return [(units, _covariance(np.sum([w * part.values for part, w in block], axis=0), units))]
 
 
 def p_values(systems: Resampled) -> dict[tuple[int, int], float]:
@@ -95,10 +109,15 @@ def samples_for(count: int, confidence: float) -> int:
 
 
 def _resampled(scores: Floats, values: Floats, units: int) -> Resampled:
-    """With the covariance made unbiased: the bootstrap's divides by n."""
+    return Resampled(scores, values, ((units, _covariance(values, units)),))
+
+
+def _covariance(values: Floats, units: int) -> Floats:
+    """Of (M, samples) values, made unbiased: the bootstrap's divides by n."""
     whole = values[:, np.isfinite(values).all(axis=0)]
-    covariance = np.atleast_2d(np.cov(whole)) if whole.shape[1] > 1 else np.zeros((len(scores), len(scores)))
-    return Resampled(scores, values, ((units, covariance * units / max(1, units - 1)),))
+    covariance = np.atleast_2d(np.cov(whole)) if whole.shape[1] > 1 else np.zeros((len(values), len(values)))
+    found: Floats = covariance * units / max(1, units - 1)
+    return found
 
 
 def _bootstrap(difference: float, values: Floats, strata: tuple[Stratum, ...]) -> Bootstrap:

@@ -1,10 +1,11 @@
 """The tasks of a leaderboard: what may stand in one column, and what each model has there."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
-from zlib import crc32
 
 import numpy as np
 
@@ -90,8 +91,10 @@ def tested(column: Column, entries: Sequence[Entry], *, samples: int, seed: int)
             return None
         common, _ = Counter(seen.values()).most_common(1)[0]
         rows = [row for row in rows if seen.get(row) == common]
-    parts = [_resampled(column, part, [entries[row] for row in rows], samples, seed) for part in column.parts]
-    every = Tested(rows, average(parts, [1 / len(parts)] * len(parts)))
+    some = [entries[row] for row in rows]
+    drawn = [_drawn(column, part, some[0]) for part in column.parts]
+    parts = [_resampled(column, part, some, samples, [seed, *d]) for part, d in zip(column.parts, drawn, strict=True)]
+    every = Tested(rows, average(parts, [1 / len(parts)] * len(parts), drawn))
     defined = [row for row, score in zip(rows, every.found.scores, strict=True) if np.isfinite(score)]
     return Tested(defined, every.of(defined)) if defined else None
 
@@ -114,8 +117,16 @@ def _statistic(entry: Entry, column: Column, part: str) -> StatisticName | None:
     return _STATISTICS.get(one.statistic) if part in entry.items and column.metric == one.main_metric else None
 
 
-def _resampled(column: Column, part: str, entries: Sequence[Entry], samples: int, seed: int) -> Resampled:
-    rng = np.random.default_rng([seed, crc32(f"{column.task}\n{part}".encode())])
+def _drawn(column: Column, part: str, entry: Entry) -> tuple[int, ...]:
+    """Names the part's units, and seeds their draws: parts of a task whose units have the same ids, as translations
+    have, are drawn together."""
+    ids = entry.items[part].ids if _statistic(entry, column, part) else entry.units[part]
+    name = sha256(json.dumps([column.task, *sorted(ids)]).encode()).digest()
+    return tuple(np.frombuffer(name[:16], dtype=np.uint32).tolist())
+
+
+def _resampled(column: Column, part: str, entries: Sequence[Entry], samples: int, seed: Sequence[int]) -> Resampled:
+    rng = np.random.default_rng(seed)
     if name := _statistic(entries[0], column, part):
         tables = [_sorted(entry.items[part]) for entry in entries]
         predictions = [table.predictions for table in tables]

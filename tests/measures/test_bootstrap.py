@@ -110,6 +110,22 @@ def test_the_mean_over_tasks_is_scipys_bootstrap_of_several_samples():
     assert found.interval(0.95) == pytest.approx((low, high), abs=0.04 * (high - low))
 
 
+def test_the_mean_over_parts_with_the_same_units_is_the_bootstrap_of_their_mean_by_unit():
+    """Whatever the parts have in common: of one generator's state, as a group's tasks have, all values are the same."""
+    shared, own = differences(70, 1), [differences(70, i) for i in (2, 3, 4)]
+    rows, weights = [shared + one for one in own], [0.5, 0.25, 0.25]
+    found = bootstrap_average(
+        [bootstrap_means(row, samples=4000, rng=rng(5)) for row in rows], weights, drawn=["translations"] * 3
+    )
+    slow = bootstrap_means(np.average(rows, axis=0, weights=weights), samples=4000, rng=rng(5))
+    assert found.values == pytest.approx(slow.values)
+    assert found.difference == pytest.approx(slow.difference)
+    assert found.standard_error == pytest.approx(slow.standard_error, rel=0.05)
+    assert found._degrees == slow._degrees == 69
+    assert found.interval(0.95) == pytest.approx(slow.interval(0.95))
+    assert found.p == pytest.approx(slow.p)
+
+
 def test_degrees_of_freedom_are_welchs():
     x, y = rng(1).normal(size=12), rng(2).normal(0, 3, size=30)
     v, w = x.var(ddof=1) / 12, y.var(ddof=1) / 30
@@ -118,11 +134,16 @@ def test_degrees_of_freedom_are_welchs():
     assert found._degrees == pytest.approx(theirs.df)
 
 
-def test_resamples_without_a_positive_are_left_out_and_what_is_undefined_is_none():
+def test_resamples_without_a_positive_are_drawn_again_and_what_is_undefined_is_none():
     a, b, t = rng(1).random(6), rng(2).random(6), np.array([1.0, 0, 0, 0, 0, 0])
     found = bootstrap_items("average_precision", a, b, t, samples=1000, rng=rng())
-    assert np.isfinite(found.values).all()
-    assert len(found.values) == pytest.approx(1000 * (1 - (5 / 6) ** 6), rel=0.1)
+    weights = counts(rng(), 1000, 6)
+    rows = [np.repeat(np.arange(6), row.astype(int)) for row in weights]
+    plain = np.array([np.subtract(*(value("average_precision", side[r], t[r]) for side in (a, b))) for r in rows])
+    drawn = np.isfinite(plain)
+    assert drawn.mean() == pytest.approx(1 - (5 / 6) ** 6, rel=0.1)
+    assert found.values[drawn] == pytest.approx(plain[drawn])
+    assert set(found.values[~drawn]) <= set(found.values[drawn])
     assert bootstrap_items("average_precision", a, b, np.zeros(6), samples=100, rng=rng()) is None
     assert bootstrap_items("spearman", np.ones(6), b, rng(3).random(6), samples=100, rng=rng()) is None
 

@@ -76,6 +76,23 @@ def test_the_mean_over_tasks_flips_the_signs_of_all_queries():
     assert found.p == pytest.approx(randomize_means(both, samples=20_000, rng=rng(9)).p, abs=0.015)
 
 
+def test_parts_with_the_same_units_are_swapped_on_a_unit_together():
+    rows = [rng(i).normal(0.1, 1, 40) for i in (1, 2)]
+    found = randomize_average([randomize_means(row, samples=500, rng=rng(3)) for row in rows], [0.5, 0.5])
+    slow = randomize_means(np.mean(rows, axis=0), samples=500, rng=rng(3))
+    assert found.values == pytest.approx(slow.values)
+    assert found.p == slow.p
+
+
+def test_the_coins_that_flip_a_sign_swap_an_item():
+    """So that parts of both kinds can be swapped together; the correlation of centred items is nearly a mean."""
+    a, b, t = systems(400, 3)
+    swapped = randomize_items("pearson", a, b, t, samples=300, rng=rng(4)).values
+    (x, y, z) = ((one - one.mean()) / one.std() for one in (a, b, t))
+    flipped = randomize_means((x - y) * z, samples=300, rng=rng(4)).values
+    assert np.corrcoef(swapped, flipped)[0, 1] > 0.8
+
+
 def test_equal_systems_and_undefined_ones():
     t = rng(0).normal(size=30)
     assert randomize_items("spearman", t**3, t, t, samples=100, rng=rng()).p == 1.0

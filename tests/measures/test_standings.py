@@ -70,6 +70,17 @@ def test_the_average_of_tasks_adds_their_variances():
     assert [n for n, _ in found.strata] == [100, 400]
 
 
+def test_parts_with_the_same_units_are_drawn_together():
+    rows = [systems(0.4, 0.5, n=100), systems(0.4, 0.5, n=100, seed=2)]
+    shared = np.random.default_rng(3).normal(0, 0.3, (2, 100))
+    parts = [resample_means(values + shared, samples=SAMPLES, rng=rng(4)) for values in rows]
+    found = average(parts, [0.5, 0.5], ["translations"] * 2)
+    slow = resample_means(np.mean(rows, axis=0) + shared, samples=SAMPLES, rng=rng(4))
+    assert found.values == pytest.approx(slow.values)
+    assert found.difference(1, 0).standard_error == pytest.approx(slow.difference(1, 0).standard_error)
+    assert [n for n, _ in found.strata] == [100]
+
+
 def test_ranks_count_who_is_told_to_be_better():
     found = resample_means(systems(0.5, 0.5, 0.4, 0.3), samples=SAMPLES, rng=rng())
     assert ranks(4, p_values(found), 0.95) == [1, 1, 3, 4]

@@ -3,65 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from typing import Final, Literal
-
-import numpy as np
+from typing import Final
 
 from embedkit.core.errors import DataError, RecipeError
 from embedkit.core.progress import Advance, Progress, silent
+from embedkit.evaluation.comparing.findings import Finding, How, average, find
 from embedkit.evaluation.comparing.pairing import MAIN, Paired, Pairing, pair
 from embedkit.evaluation.comparing.systems import System
-from embedkit.measures.bootstrap import Bootstrap, bootstrap_average, bootstrap_items, bootstrap_means
 from embedkit.measures.corrections import holm
-from embedkit.measures.effect import Record, effect_size, wins_ties_losses
-from embedkit.measures.randomization import Randomization, randomize_average, randomize_items, randomize_means
-from embedkit.measures.statistics import StatisticName, value
 
 _FEWEST: Final = 5  # samples beyond the end of an interval
-
-Correction = Literal["holm", "none"]
-Verdict = Literal["better", "worse", "unclear"]
-
-
-@dataclass(frozen=True)
-class How:
-    """How differences are tested."""
-
-    samples: int = 10_000
-    confidence: float = 0.95
-    seed: int = 0
-    correction: Correction = "holm"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The difference of a candidate from the baseline on one task, or on the mean over tasks."""
-
-    task: str  # "" for the mean over tasks
-    group: str
-    metric: str
-    statistic: str
-    unit: str  # what the wins are counted in: queries, items or tasks
-    units: int
-    base: float
-    candidate: float
-    bootstrap: Bootstrap
-    randomization: Randomization
-    effect: float | None
-    record: Record | None  # None where there are no values to count
-    p: float  # of the randomisation test, corrected for how many tests there are
-
-    @property
-    def difference(self) -> float:
-        """Candidate less baseline."""
-        return self.bootstrap.difference
-
-    def verdict(self, confidence: float) -> Verdict:
-        """What the corrected test says."""
-        if self.p > 1 - confidence:
-            return "unclear"
-        return "better" if self.difference > 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -128,32 +79,10 @@ def check_samples(samples: int, tail: float, what: str) -> None:
         )
 
 
-def average(findings: Sequence[Finding], name: str = "") -> Finding:
-    """The mean over tasks: these stay as they are, their queries or items are drawn again in each."""
-    weights = _weights([finding.group for finding in findings])
-    effects = [finding.effect for finding in findings]
-    randomization = randomize_average([finding.randomization for finding in findings], weights)
-    return Finding(
-        task=name,
-        group=name,
-        metric=findings[0].metric if len({f.metric for f in findings}) == 1 else MAIN,
-        statistic="mean",
-        unit="tasks",
-        units=sum(finding.units for finding in findings),
-        base=_dot(weights, [finding.base for finding in findings]),
-        candidate=_dot(weights, [finding.candidate for finding in findings]),
-        bootstrap=bootstrap_average([finding.bootstrap for finding in findings], weights),
-        randomization=randomization,
-        effect=None if any(e is None for e in effects) else _dot(weights, [e or 0.0 for e in effects]),
-        record=wins_ties_losses([finding.difference for finding in findings]),
-        p=randomization.p,
-    )
-
-
 def _against(base: System, candidate: System, pairing: Pairing, how: How, advance: Advance) -> Against:
     tried = []
     for paired in pairing.tasks:
-        tried.append((paired, _finding(paired, how)))
+        tried.append((paired, find(paired, how)))
         advance(1)
     found = [finding for _, finding in tried if finding is not None]
     undefined = [
@@ -166,53 +95,6 @@ def _against(base: System, candidate: System, pairing: Pairing, how: How, advanc
     overall = average(found) if len(found) > 1 else None
     notes, gaps = [*undefined, *pairing.notes], [*undefined, *pairing.gaps]
     return Against(candidate.name, found, overall, pairing.tasks, notes, gaps)
-
-
-def _finding(paired: Paired, how: How) -> Finding | None:
-    draws, swaps = (_generator(how.seed, paired.task, purpose) for purpose in ("bootstrap", "randomization"))
-    record = None
-    if paired.targets is None:
-        differences = paired.candidate - paired.base
-        base, candidate = float(paired.base.mean()), float(paired.candidate.mean())
-        bootstrap: Bootstrap | None = bootstrap_means(differences, samples=how.samples, rng=draws)
-        randomization: Randomization | None = randomize_means(differences, samples=how.samples, rng=swaps)
-        record = wins_ties_losses(differences)
-    else:
-        name: StatisticName = paired.statistic  # type: ignore[assignment]  # pairing gives targets with these only
-        columns = (paired.candidate, paired.base, paired.targets)
-        base, candidate = (value(name, side, paired.targets) for side in (paired.base, paired.candidate))
-        bootstrap = bootstrap_items(name, *columns, samples=how.samples, rng=draws)
-        randomization = randomize_items(name, *columns, samples=how.samples, rng=swaps)
-    if bootstrap is None or randomization is None:
-        return None
-    return Finding(
-        task=paired.task,
-        group=paired.group,
-        metric=paired.metric,
-        statistic=paired.statistic,
-        unit=paired.unit,
-        units=len(paired.ids),
-        base=base,
-        candidate=candidate,
-        bootstrap=bootstrap,
-        randomization=randomization,
-        effect=effect_size(bootstrap.difference, bootstrap.standard_error, len(paired.ids)),
-        record=record,
-        p=randomization.p,
-    )
-
-
-def _generator(seed: int, task: str, purpose: str) -> np.random.Generator:
-    """A stream of its own for every task: of tasks with as many queries as each other, one stream would draw the same
-    queries in all, and their errors would add up instead of averaging out. Other tasks do not move it."""
-    name = sha256(f"{purpose}/{task}".encode()).digest()
-    return np.random.default_rng([seed, *np.frombuffer(name[:16], dtype=np.uint32).tolist()])
-
-
-def _weights(groups: Sequence[str]) -> list[float]:
-    """Of the mean of the groups' means."""
-    distinct = len(set(groups))
-    return [1 / (distinct * groups.count(group)) for group in groups]
 
 
 def _coarse(found: Sequence[Against], how: How) -> list[str]:
@@ -237,7 +119,3 @@ def _corrected(found: Sequence[Against]) -> list[Against]:
             tasks = [replace(finding, p=next(each)) for finding in against.tasks]
             result.append(replace(against, tasks=tasks, overall=replace(against.overall, p=p)))
     return result
-
-
-def _dot(weights: Sequence[float], values: Sequence[float]) -> float:
-    return sum(weight * value for weight, value in zip(weights, values, strict=True))

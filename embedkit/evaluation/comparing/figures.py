@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedkit.evaluation.comparing.changed import Changed, changed
-from embedkit.evaluation.comparing.comparison import Against, Comparison, Finding, How
+from embedkit.evaluation.comparing.comparison import Against, Comparison
+from embedkit.evaluation.comparing.findings import Finding, How
 from embedkit.evaluation.comparing.gate import Judgement
 
 FORMAT = 1

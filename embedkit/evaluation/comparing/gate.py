@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from embedkit.core.errors import DataError, RecipeError, did_you_mean
-from embedkit.evaluation.comparing.comparison import Against, Comparison, Finding, average, check_samples
+from embedkit.evaluation.comparing.comparison import Against, Comparison, check_samples
+from embedkit.evaluation.comparing.findings import Finding, average
 
 Kind = Literal["fail-if", "fail-unless"]
 EXAMPLE: Final = "ndcg@10 < base - 0.005 at 95%"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ MAIN: Final = "main"  # stands for each task's own metric
 _SHOWN: Final = 8  # names in a message
 _UNITS: Final = {"Classification": "texts", "Clustering": "experiments"}  # of mteb's types of task; else queries
 _FEW: Final = 50  # units below which intervals are too narrow, see eval/quality/results/intervals.md
+_SHARED: Final = 1.25  # sets of queries over their union; numbers that are the same by chance stay below
 _FEW_DIFFER: Final = 10  # the same of units that differ: of like systems most do not
-_SUFFIXES: Final = {"spearman": "spearman", "pearson": "pearson", "ap": "average_precision"}
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def pair(base: System, candidate: System, metric: str, tasks: Sequence[str] = ()
         notes += _missing(paired, candidate, ours, base)
     if not found:
         raise _no_metric(metric, base, candidate, common, [*gaps, *notes])
-    return Pairing(found, [*gaps, *notes], gaps)
+    return Pairing(found, [*gaps, *notes, *_overlaps(found)], gaps)
 
 
 def _pair(task: str, metric: str, base: Reached, candidate: Reached) -> Paired | None:
@@ -119,16 +119,9 @@ def _why_not(metric: str, base: System, theirs: Reached, candidate: System, ours
 
 
 def _statistic(metric: str, reached: Reached) -> Statistic | None:
-    """What the metric is of the task's items; None if it is a mean over queries. Items hold one function's values, the
-    main metric's: of cosine_spearman's, cosine_pearson can be told too."""
+    """What the metric is of the task's items, which hold what the main metric is made of; None of other metrics."""
     scores = reached.scores
-    if scores.statistic not in STATISTICS:
-        return None
-    if metric == scores.main_metric:
-        return scores.statistic
-    prefix, _, suffix = metric.rpartition("_")
-    same = prefix == scores.main_metric.rpartition("_")[0] and metric in scores.metrics
-    return cast(Statistic, _SUFFIXES[suffix]) if same and suffix in _SUFFIXES else None
+    return scores.statistic if metric == scores.main_metric and scores.statistic in STATISTICS else None
 
 
 def _items(task: str, a: Items, b: Items) -> tuple[list[str], tuple[list[int], list[int]]]:
@@ -195,13 +188,28 @@ def _cautions(paired: Paired) -> list[str]:
     return found
 
 
+def _overlaps(found: Sequence[Paired]) -> list[str]:
+    """A line for each group whose tasks share queries, but not all. Ids of texts and items are row numbers."""
+    groups: dict[str, set[frozenset[str]]] = {}
+    for paired in found:
+        if paired.unit == "queries":
+            groups.setdefault(paired.group, set()).add(frozenset(paired.ids))
+    return [
+        f"{group}: its tasks share some queries, but not all; they are resampled as if they shared none, so that the "
+        "interval of their mean is rather too narrow"
+        for group, sets in groups.items()
+        if sum(map(len, sets)) > _SHARED * len(frozenset().union(*sets))
+    ]
+
+
 def _no_metric(metric: str, base: System, candidate: System, common: Sequence[str], told: Sequence[str]) -> DataError:
     each = [{name for task in common for name in side.tasks[task].scores.metrics} for side in (base, candidate)]
     lacking = [side.name for side, has in zip((base, candidate), each, strict=True) if metric not in has]
     if metric != MAIN and lacking:
         known = sorted(each[0] & each[1])
         hint = did_you_mean(metric.replace("_at_", "@"), known)
-        return DataError(f"metric {metric!r}: {' and '.join(lacking)} lacks it; both have {_listed(known)}{hint}")
+        who = f"{' and '.join(lacking)} {'lack' if len(lacking) > 1 else 'lacks'}"
+        return DataError(f"metric {metric!r}: {who} it; both have {_listed(known)}{hint}")
     return DataError(f"nothing to compare {candidate.name} and {base.name} by. {told[0]}")
 
 

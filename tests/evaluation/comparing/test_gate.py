@@ -1,7 +1,8 @@
 import pytest
 
 from embedkit.core.errors import DataError, RecipeError
-from embedkit.evaluation.comparing.comparison import How, compare
+from embedkit.evaluation.comparing.comparison import compare
+from embedkit.evaluation.comparing.findings import How
 from embedkit.evaluation.comparing.gate import judge, parse_gate
 from tests.evaluation.comparing.folders import queries, ranking, similarity, system, three
 

@@ -33,10 +33,11 @@ def test_items_are_aligned_by_id():
     assert (found.statistic, found.unit) == ("spearman", "items")
 
 
-def test_the_other_correlation_of_the_same_items_can_be_compared():
+def test_another_metric_of_items_is_known_as_a_whole_only():
     sides = system("a", STS=similarity(1.0)), system("b", STS=similarity(2.0))
-    assert pair(*sides, "cosine_pearson").tasks[0].statistic == "pearson"
-    with pytest.raises(DataError, match=r"a and b lacks it; both have cosine_pearson, cosine_spearman"):
+    with pytest.raises(DataError, match="cosine_pearson of a is known as a whole only: there is nothing to resample"):
+        pair(*sides, "cosine_pearson")
+    with pytest.raises(DataError, match=r"a and b lack it; both have cosine_pearson, cosine_spearman"):
         pair(*sides, "manhattan_pearson")
 
 
@@ -47,6 +48,15 @@ def test_only_queries_both_have_are_compared_and_it_is_said():
     assert found.gaps == ["SciFact: compared on 50 queries; 10 more of base have no score of fewer"]
     other = pair(fewer, BASE, "main")
     assert (other.gaps, list(other.notes)) == ([], found.gaps)
+
+
+def test_tasks_of_a_group_that_share_some_queries_are_told():
+    rows = queries()
+    some = {f"G:{i}": ranking(dict(list(rows.items())[:n]), group="G") for i, n in enumerate((60, 60, 59))}
+    sides = [system(name, **some) for name in "ab"]
+    (note,) = pair(*sides, "main").notes
+    assert note.startswith("G: its tasks share some queries, but not all")
+    assert pair(*sides, "main", ["G:0", "G:1"]).notes == []
 
 
 def test_tasks_of_one_side_are_left_out_and_it_is_said():
@@ -116,7 +126,7 @@ def test_few_queries_are_told():
         ),
         (system("x", SciFact=ranking(queries(), revision="r2")), "main", "on revision r1 of its data, x on r2"),
         (system("x", SciFact=ranking(queries(), main="mrr@10")), "main", "of base is ndcg@10, of x mrr@10; say which"),
-        (BETTER, "ndgc@10", "base and better lacks it; both have mrr@10, ndcg@10; did you mean 'ndcg@10'"),
+        (BETTER, "ndgc@10", "base and better lack it; both have mrr@10, ndcg@10; did you mean 'ndcg@10'"),
         (BETTER, "ndcg_at_10", "did you mean 'ndcg@10'"),
         (system("x", SciFact=ranking(queries(metric="map@100"))), "ndcg@10", "x lacks it; both have mrr@10"),
         (
