@@ -12,7 +12,8 @@ from embedkit.core.errors import DataError, RecipeError, did_you_mean
 from embedkit.core.progress import Progress
 
 if TYPE_CHECKING:
-    from embedkit.evaluation.comparing.comparison import Comparison, How
+    from embedkit.evaluation.comparing.comparison import Comparison
+    from embedkit.evaluation.comparing.findings import How
     from embedkit.evaluation.comparing.gate import Gate
     from embedkit.evaluation.comparing.systems import System
 
@@ -129,7 +130,7 @@ def _how(suite: str | None, **given: Any) -> "How":
     """How differences are tested: as given, else as the suite has it, else as usual."""
     from dataclasses import replace
 
-    from embedkit.evaluation.comparing.comparison import How
+    from embedkit.evaluation.comparing.findings import How
 
     how = How()
     if suite is not None:
@@ -159,7 +160,8 @@ def _opened(
             notes += told
         else:
             groups.append((word, read_systems(word)))
-    return distinct(groups), notes
+    found = distinct(groups)
+    return found, notes + [f"{system.told()}; compared as {system.name}" for system in found if system.aliases]
 
 
 def _judged(files: Sequence[str], qrels: Path | None, data: Path | None, task: str) -> Any:
@@ -199,12 +201,13 @@ def _asked(metrics: Sequence[str]) -> list[str]:
 
 def _sides(systems: Sequence["System"], baseline: str) -> tuple["System", list["System"]]:
     """The baseline and the others."""
-    names = [system.name for system in systems]
+    names = {alias: s for s in systems for alias in s.aliases} | {s.name: s for s in systems}
     if baseline and baseline not in names:
-        raise RecipeError(f"--baseline {baseline!r}: is none of {', '.join(names)}{did_you_mean(baseline, names)}")
+        raise RecipeError(f"--baseline {baseline!r}: is none of {', '.join(names)}{did_you_mean(baseline, [*names])}")
     if len(systems) < 2:
-        raise RecipeError(f"only {names[0]} was named; a comparison needs another system")
-    base = systems[names.index(baseline)] if baseline else systems[0]
+        only = systems[0].told() if systems[0].aliases else f"only {systems[0].name} was named"
+        raise RecipeError(f"{only}; a comparison needs another system")
+    base = names[baseline] if baseline else systems[0]
     return base, [system for system in systems if system is not base]
 
 

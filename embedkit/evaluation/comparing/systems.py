@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,12 @@ class System:
     tasks: Mapping[str, Reached]
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> query_id -> text
     key: str = ""
+    aliases: Sequence[str] = ()  # other names of the same weights
+
+    def told(self) -> str:
+        """That several names are one model."""
+        names = [self.name, *self.aliases]
+        return f"{', '.join(names[:-1])} and {names[-1]} are the same model, with the same weights"
 
 
 def read_systems(word: str) -> list[System]:
@@ -50,7 +56,7 @@ def read_systems(word: str) -> list[System]:
     place = Path(folder or word)
     if not place.is_dir():
         raise DataError(f"{word}: no such file or folder; expected a run folder, a folder of scores or a TREC run")
-    systems = _of_run(place) if (place / _PROVENANCE).is_file() else _of_scores(place, _names(place))
+    systems = _of_run(place) if (place / _PROVENANCE).is_file() else _of_scores(place, _names(place.parent, place.name))
     return [_chosen(systems, model, place)] if folder else systems
 
 
@@ -66,33 +72,32 @@ def distinct(groups: Sequence[tuple[str, Sequence[System]]]) -> list[System]:
             shown = place.name if folders.count(place.name) == 1 else str(place)
             name = f"{shown}:{name}"
         if any(other.name == name for other in found):
-            raise DataError(f"{word}: {name} is named twice; a system is compared with others")
-        found.append(System(name, system.tasks, system.texts, system.key))
+            why = f"{name} is named twice" if not system.aliases else system.told()
+            raise DataError(f"{word}: {why}; a system is compared with others")
+        found.append(replace(system, name=name))
     return found
 
 
 def _of_run(run: Path) -> list[System]:
     """Systems by the names of their stages; tasks of all stages that made scores."""
-    merged: dict[str, dict[str, Reached]] = {}
-    texts: dict[str, Mapping[str, str]] = {}
-    keys: dict[str, str] = {}
+    merged: dict[str, System] = {}
     stages = [name for name in _stages(run) if (run / name / _PER_QUERY).is_file()]
+    names = _names(run, *stages)
     for stage in stages:
-        for system in _of_scores(run / stage, _names(run / stage)):
-            tasks = merged.setdefault(system.name, {})
-            if twice := sorted(tasks.keys() & system.tasks.keys()):
+        for system in _of_scores(run / stage, names):
+            before = merged.setdefault(system.name, replace(system, tasks={}, texts={}))
+            if twice := sorted(before.tasks.keys() & system.tasks.keys()):
                 raise DataError(
                     f"{run}: two of its stages scored {system.name} on {twice[0]}; name one: {run / stages[0]}"
                 )
-            tasks |= system.tasks
-            texts |= system.texts
-            keys[system.name] = system.key
+            tasks, texts = {**before.tasks, **system.tasks}, {**before.texts, **system.texts}
+            merged[system.name] = replace(system, tasks=tasks, texts=texts)
     if not merged:
         raise DataError(f"{run}: no stage of this run made scores; expected one with an evaluate stage")
-    return [System(name, tasks, texts, keys[name]) for name, tasks in merged.items()]
+    return list(merged.values())
 
 
-def _of_scores(folder: Path, names: Mapping[str, str]) -> list[System]:
+def _of_scores(folder: Path, names: Mapping[str, Sequence[str]]) -> list[System]:
     if not (folder / "scores.json").is_file():
         raise DataError(f"{folder}: holds no scores.json; expected a run folder or a folder of scores")
     models, per_query, items, texts = (
@@ -108,17 +113,21 @@ def _of_scores(folder: Path, names: Mapping[str, str]) -> list[System]:
         place = (model.key, task)
         return Reached(model.tasks[task], per_query.get(place, {}), items.get(place))
 
-    return [
-        System(names.get(model.key, model.key[:_SHORT]), {t: reached(model, t) for t in model.tasks}, texts, model.key)
-        for model in models
-    ]
+    found = []
+    for model in models:
+        name, *aliases = names.get(model.key, [model.key[:_SHORT]])
+        found.append(System(name, {t: reached(model, t) for t in model.tasks}, texts, model.key, aliases))
+    return found
 
 
-def _names(scores: Path) -> dict[str, str]:
-    """Key -> name of what went into this stage, if the folder stands in the run folder that made it."""
-    stage = _stages(scores.parent).get(scores.name, {})
-    inputs = stage.get("inputs", {})
-    return {str(key): str(name) for name, key in inputs.items()}
+def _names(run: Path, *stages: str) -> dict[str, list[str]]:
+    """Key -> names of what went into these stages, if the folder is the run folder that made them: several where models
+    have the same weights."""
+    told, found = _stages(run), dict[str, dict[str, None]]()
+    for stage in stages:
+        for name, key in told.get(stage, {}).get("inputs", {}).items():
+            found.setdefault(str(key), {})[str(name)] = None
+    return {key: list(names) for key, names in found.items()}
 
 
 def _stages(run: Path) -> dict[str, Any]:
@@ -132,12 +141,12 @@ def _stages(run: Path) -> dict[str, Any]:
 
 
 def _chosen(systems: Sequence[System], model: str, folder: Path) -> System:
-    by_name = [s for s in systems if s.name == model]
+    by_name = [s for s in systems if model in (s.name, *s.aliases)]
     by_key = [s for s in systems if len(model) >= _FEWEST and s.key.startswith(model)]
     found = by_name or by_key
     if len(found) == 1:
         return found[0]
-    names = [s.name for s in systems]
+    names = [name for s in systems for name in (s.name, *s.aliases)]
     if found:
         raise DataError(f"{folder}: {model!r} begins the keys of {len(found)} models; write more of it")
     raise DataError(f"{folder}: has no model {model!r}; it has {', '.join(names)}{did_you_mean(model, names)}")

@@ -8,7 +8,7 @@ import pytest
 from embedkit.cli.main import main
 from embedkit.evaluation.trec import write_qrels, write_run
 from tests.evaluation.comparing import folders
-from tests.evaluation.comparing.folders import queries, ranking, similarity, system, three, write_folder
+from tests.evaluation.comparing.folders import KEYS, queries, ranking, similarity, system, three, write_folder
 from tests.report.test_report import Page
 
 EVIL = "<script>alert(1)</script> [bold]"
@@ -127,6 +127,31 @@ def test_another_baseline(command, run):
     assert (found["baseline"], [c["name"] for c in found["candidates"]]) == ("worse", ["base", "better"])
 
 
+def test_two_names_of_one_model_are_told(command, tmp_path):
+    run = folders.write_run(tmp_path / "run", three()[:1])
+    told = json.loads((run / "provenance.json").read_text())
+    told["stages"]["scores"]["inputs"]["twin"] = KEYS["base"]
+    (run / "provenance.json").write_text(json.dumps(told))
+    code, _, err = command("compare", "run", *FEW)
+    assert (code, err) == (
+        2,
+        "error: base and twin are the same model, with the same weights; a comparison needs another system\n",
+    )
+    folders.write_run(tmp_path / "other", three()[1:2])
+    code, out, _ = command("compare", "run", "other", "--baseline", "twin", *FEW)
+    assert code == 0
+    assert "better against base" in out
+    assert "base and twin are the same model, with the same weights; compared as base" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("words", [("score", "good.run"), ("compare", "good.run", "poor.run")])
+def test_relevance_that_would_take_all_memory_is_refused(command, trec, words):
+    (trec / "huge.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t3000000000\n")
+    code, out, err = command(*words, "--qrels", "huge.tsv")
+    assert (code, out) == (2, "")
+    assert err == "error: huge.tsv:2: relevance is '3000000000'; expected -10,000 to 10,000\n"
+
+
 def test_several_tasks_get_a_mean_over_them(command, tmp_path):
     sides = [
         system(name, SciFact=ranking(queries()), STS=similarity(noise))
@@ -149,7 +174,7 @@ def test_several_tasks_get_a_mean_over_them(command, tmp_path):
         (["run", "--metric", "ndgc@10"], "did you mean 'ndcg@10'?"),
         (["run", "--tasks", "scifact"], "task 'scifact' is unknown; did you mean 'SciFact'?"),
         (["run", "--fail-if", "ndcg@10 < 0.6 at 95%"], "compares with '0.6'; expected base"),
-        (["run", "--fail-if", "ndcg@100 < base at 95%"], "metric 'ndcg@100': base and better lacks it"),
+        (["run", "--fail-if", "ndcg@100 < base at 95%"], "metric 'ndcg@100': base and better lack it"),
         (["run", "good.run"], "a TREC run needs judgements; name them with --qrels FILE"),
         (["run", "--qrels", "set.qrels"], "none of the systems is a file"),
         (["run", "good.run", "--qrels", "set.qrels"], "good and base have no task in common: set against SciFact"),

@@ -56,6 +56,24 @@ def test_tasks_of_several_stages_are_one_systems(tmp_path):
         read_systems(str(run))
 
 
+def twins(run):
+    """A run in which base was given a second name."""
+    write_run(run, three())
+    told = json.loads((run / "provenance.json").read_text())
+    told["stages"]["scores"]["inputs"]["twin"] = KEYS["base"]
+    (run / "provenance.json").write_text(json.dumps(told))
+    return str(run)
+
+
+def test_two_names_of_one_model_are_one_system_by_both(tmp_path):
+    run = twins(tmp_path / "run")
+    assert [(s.name, list(s.aliases)) for s in read_systems(run)] == [("base", ["twin"]), ("better", []), ("worse", [])]
+    groups = [(f"{run}:{name}", read_systems(f"{run}:{name}")) for name in ("base", "twin")]
+    assert [s.name for _, (s,) in groups] == ["base", "base"]
+    with pytest.raises(DataError, match="run:twin: base and twin are the same model, with the same weights"):
+        distinct(groups)
+
+
 def test_equal_names_are_told_apart_by_their_folders(tmp_path):
     words = [str(write_run(tmp_path / name, three()[:1])) for name in ("one", "two")]
     groups = [(word, read_systems(word)) for word in words]
