@@ -28,39 +28,45 @@ class Column:
     task: str
     metric: str
     type: str
-    revision: str
-    parts: tuple[str, ...]  # tasks of the scores: the task itself, or its subsets and splits
+    revision: str  # "": each part has data of its own
+    parts: tuple[str, ...]  # tasks of the scores: the task itself, its subsets and splits, or the tasks of a group
+    revisions: tuple[str, ...]  # of each part's data
 
     def value(self, entry: Entry) -> float | None:
         """The mean over the parts; None unless the model has all of them."""
-        found = [self._part(entry, part) for part in self.parts]
+        found = [self._part(entry, *part) for part in zip(self.parts, self.revisions, strict=True)]
         values = [one.metrics[self.metric] for one in found if one is not None]
         return sum(values) / len(values) if len(values) == len(self.parts) else None
 
     def units(self, entries: Sequence[Entry]) -> int:
         """The number of queries, items or texts, as the files say."""
         return sum(
-            max((one.queries for e in entries if (one := self._part(e, part)) is not None), default=0)
-            for part in self.parts
+            max((one.queries for e in entries if (one := self._part(e, *part)) is not None), default=0)
+            for part in zip(self.parts, self.revisions, strict=True)
         )
 
-    def _part(self, entry: Entry, part: str) -> TaskScores | None:
+    def _part(self, entry: Entry, part: str, revision: str) -> TaskScores | None:
         one = entry.tasks.get(part)
-        fits = one is not None and one.revision == self.revision and self.metric in one.metrics
+        fits = one is not None and one.revision == revision and self.metric in one.metrics
         return one if fits else None
 
 
 def columns(entries: Sequence[Entry], metric: str | None) -> list[Column]:
-    """The columns these models need: one a task, metric and revision of data. `metric` is taken where a task has it,
-    else the task's main one."""
-    parts: dict[tuple[str, str, str, str], dict[str, None]] = {}
+    """The columns these models need: one a task, metric and revision of data, where tasks of a group that have data
+    of their own are one; of these, data of another revision make a column of their own. `metric` is taken where a task
+    has it, else the task's main one."""
+    parts: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for entry in entries:
         for name, one in entry.tasks.items():
-            if one.metrics:
-                shown = metric if metric in one.metrics else one.main_metric
-                parts.setdefault((one.type, one.group or name, str(shown), one.revision), {})[name] = None
+            if not one.metrics:
+                continue
+            shown = str(metric if metric in one.metrics else one.main_metric)
+            same = not one.group or name.startswith(f"{one.group}:")  # subsets and splits share their data
+            there = parts.setdefault((one.type, one.group or name, shown, one.revision if same else ""), {})
+            if there.setdefault(name, one.revision) != one.revision:
+                parts.setdefault((one.type, name, shown, one.revision), {})[name] = one.revision
     return [
-        Column(task, shown, kind, revision, tuple(sorted(names)))
+        Column(task, shown, kind, revision, *zip(*sorted(names.items()), strict=True))
         for (kind, task, shown, revision), names in sorted(parts.items(), key=lambda one: one[0])
     ]
 

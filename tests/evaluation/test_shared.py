@@ -57,6 +57,13 @@ def test_the_same_again_changes_no_byte(tmp_path):
     assert digests(tmp_path / "to") == before
 
 
+def test_the_same_task_within_a_group_and_without_is_the_same(tmp_path):
+    add(SCORES, tmp_path / "to")
+    grouped = {task: replace(scores, group="g") for task, scores in SCORES.tasks.items()}
+    again = add(replace(SCORES, tasks=grouped), tmp_path / "to")
+    assert (again.written, list(again.kept)) == ([], ["SciFact", "STS12"])
+
+
 def test_other_scores_are_refused_and_nothing_is_written(tmp_path):
     add(SCORES, tmp_path / "to")
     before = digests(tmp_path / "to")

@@ -93,6 +93,30 @@ def test_a_task_of_several_subsets_counts_once():
 SUBSETS = {"en": 0.7, "de": 0.5}
 
 
+def test_tasks_of_a_group_count_once_though_each_has_its_own_data():
+    def scored(name: str, shift: float, **revisions: str) -> Entry:
+        def task(value: float, group: str, revision: str) -> TaskScores:
+            return TaskScores({"m": value + shift}, 5, "m", group, "other", "Retrieval", revision)
+
+        parts = {part: task(v, "CQA", revisions.get(part, part)) for part, v in {"Gaming": 0.2, "Unix": 0.4}.items()}
+        return Entry(name, "r", {**parts, "SciFact": task(0.9, "", "s")})
+
+    found = standings([scored("a", 0.0), scored("b", 0.01)], how=HOW)
+    group, single = found.columns
+    assert (group.task, group.parts, group.revisions, group.revision) == (
+        "CQA", ("Gaming", "Unix"), ("Gaming", "Unix"), ""
+    )  # fmt: skip
+    assert (single.task, list(found.units)) == ("SciFact", [10, 5])
+    assert by_name(found)["a"].by_task.value == pytest.approx((0.3 + 0.9) / 2)
+    other = standings([scored("a", 0.0), scored("b", 0.01, Unix="v2")], how=HOW)
+    assert [(column.task, column.revision) for column in other.columns] == [
+        ("CQA", ""),
+        ("SciFact", "s"),
+        ("Unix", "v2"),
+    ]
+    assert [cell is None for cell in by_name(other)["b"].cells] == [True, False, False]
+
+
 def test_subsets_with_the_same_queries_are_drawn_together():
     """Drawn independently, 90 % intervals of the difference held the true one in 56 of 100."""
     rng, trials, told, inside = np.random.default_rng(1), 200, 0, 0
