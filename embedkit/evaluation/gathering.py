@@ -84,11 +84,10 @@ class Gathered:
         """What models reached on a task, in a line."""
         scores = [found[task] for found in self._models.values() if task in found]
         metric = scores[0].main_metric
-        values = [one.metrics[metric] for one in scores]
+        values = [one.metrics[metric] for one in scores if metric in one.metrics]  # of the others it is undefined
         counted = scores[0].queries
-        return f"{task}: {metric} {min(values):.4f} to {max(values):.4f}, {len(values)} models" + (
-            f", {counted} {_counted(scores[0])}" if counted else ""
-        )
+        span = f"{min(values):.4f} to {max(values):.4f}, {len(values)} models" if values else "is undefined"
+        return f"{task}: {metric} {span}" + (f", {counted} {_counted(scores[0])}" if counted else "")
 
     def write(self, folder: Path) -> None:
         """Write a scores artifact."""

@@ -66,10 +66,10 @@ def _joined(known: Entry, other: Entry, folder: Path) -> Entry:
     for task in known.tasks.keys() & other.tasks.keys():
         ours, theirs = known.tasks[task], other.tasks[task]
         metric = ours.main_metric
-        if ours.revision == theirs.revision and ours.metrics[metric] != theirs.metrics.get(metric):
+        if ours.revision == theirs.revision and ours.metrics.get(metric) != theirs.metrics.get(metric):
             raise DataError(
                 f"{folder}: {known.name} at {known.revision[:12]} has {theirs.metrics.get(metric)} on {task} "
-                f"({metric}), but {ours.metrics[metric]} in another of these folders"
+                f"({metric}), but {ours.metrics.get(metric)} in another of these folders"
             )
     return _filled(known, other)
 

@@ -15,7 +15,8 @@ from embedkit.core.stage import Artifact, Stage
 from embedkit.core.stats import read_stats
 from embedkit.core.store import Store, digests
 from embedkit.evaluation.containment import contained
-from embedkit.evaluation.results import read_result
+from embedkit.evaluation.gathering import Gathered
+from embedkit.evaluation.results import Part, TaskResult, read_result
 from embedkit.evaluation.separation import read_separation
 from embedkit.evaluation.stage import Evaluate, EvaluateOne
 from embedkit.evaluation.tasks import LocalTask
@@ -172,6 +173,17 @@ def test_tasks_of_a_group_are_told_so_and_notes_are_warnings(inputs, tmp_path, c
     assert "B: left out" in read_stats(out)["warnings"]
     (problem,) = Evaluate(models=("x",), tasks=tasks, groups={"tree": "both"}).conflicts({})
     assert str(problem) == "groups.tree: there is no such task; did you mean 'three'?"
+
+
+def test_undefined_scores_are_in_no_range():
+    gathered = Gathered()
+    for model, value in (("x", None), ("y", 0.5), ("z", 0.25)):
+        part = Part("", "default", "test", {"main_score": value})
+        result = TaskResult("T", "STS", "cosine_spearman", "spearman", "1", {}, [part])
+        gathered.add(model, "alike", result, (), official=True)
+        if model == "x":
+            assert gathered.line("alike") == "alike: cosine_spearman is undefined"
+    assert gathered.line("alike") == "alike: cosine_spearman 0.2500 to 0.5000, 2 models"
 
 
 def test_a_model_that_is_refused_is_told_by_its_name(inputs, tmp_path, context):
