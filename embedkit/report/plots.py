@@ -192,7 +192,8 @@ def pareto(spots: Sequence[Spot], *, reference: float, xlabel: str, ylabel: str,
             colour = _FIRST if spot.front else _MUTED
             axes.plot([spot.size] * 2, [spot.low, spot.high], color=colour, linewidth=1.1)
             _dot(axes, spot.size, spot.value, colour, filled=spot.front)
-            text, beside = (spot.label, (5, -10)) if spot.front else (str(number), (5, 3))
+            below = spot.front and best.index((spot.size, spot.value)) % 2 == 0  # neighbours' names in turn
+            text, beside = spot.label if spot.front else str(number), (5, -10 if below else 4)
             axes.annotate(text, (spot.size, spot.value), beside, textcoords="offset points", color=colour, fontsize=8)
         first, last = (round(math.log2(edge(spot.size for spot in spots))) for edge in (min, max))
         axes.set_xscale("log", base=2)

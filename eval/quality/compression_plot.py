@@ -35,17 +35,17 @@ def plot(figures: Mapping[str, Any], path: Path) -> None:
 def _panel(axes: Axes, variants: list[Mapping[str, Any]]) -> None:
     full = variants[0]["metrics"][METRIC]["mean"]
     axes.axhline(full, color="tab:gray", linewidth=0.8, linestyle="--")
-    front = []
+    front = sorted((row["bytes"]["document"], row["metrics"][METRIC]["mean"]) for row in variants if row["front"])
     for row in variants:
         size, found = row["bytes"]["document"], row["metrics"][METRIC]
         colour = "tab:blue" if row["front"] else "silver"
         axes.plot([size] * 2, [full + found["low"], full + found["high"]], color=colour, linewidth=1.1)
         axes.plot(size, found["mean"], "o", color=colour, markersize=4)
         if row["front"]:
-            front.append((size, found["mean"]))
-            place = (4, -9 if size < 1000 else 5)
+            below = front.index((size, found["mean"])) % 2 == 0  # neighbours' names in turn
+            place = (4, -9 if below else 5)
             axes.annotate(row["name"], (size, found["mean"]), place, textcoords="offset points", fontsize=6.5)
-    axes.step(*zip(*sorted(front), strict=True), where="post", color="tab:blue", linewidth=0.8, alpha=0.6)
+    axes.step(*zip(*front, strict=True), where="post", color="tab:blue", linewidth=0.8, alpha=0.6)
     axes.set_xscale("log", base=2)
     ticks = [32 * 2**power for power in range(7)]
     axes.set_xticks(ticks, map(str, ticks))
