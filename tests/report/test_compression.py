@@ -11,6 +11,7 @@ from embedkit.report.compression import render_compression
 from embedkit.report.lineage import walk
 from embedkit.report.plots import Spot, pareto
 from embedkit.report.sections.compression import SPEED, compressed, section
+from embedkit.report.stage import Report
 from tests.report.fake import build_run
 
 NAMES = {"float32": 1536, "int8": 384, "<b>binary</b>": 48, "truncate 64": 256}
@@ -77,17 +78,28 @@ def test_without_times_there_are_no_columns_for_them():
     assert "1,000 queries" not in render_compression("here", STATS, {})
 
 
+def fill(draft):
+    write_stats(draft, STATS)
+    (draft / SPEED).write_text(json.dumps(SPEEDS))
+
+
 def test_a_stage_is_found_in_the_lineage(tmp_path):
     run = build_run(tmp_path)
     assert section(walk([run.artifacts["scores"].key], run.store.get, run.labels)) is None
-
-    def fill(draft):
-        write_stats(draft, STATS)
-        (draft / SPEED).write_text(json.dumps(SPEEDS))
-
     artifact = run.add("small", "compress", "compression", inputs={"model": "soup", "data": "tldr"}, fill=fill)
     found = section(walk([artifact.key, run.artifacts["scores"].key], run.store.get, run.labels))
     assert [(one.name, one.variants[1].seconds) for one in found] == [("small", [1.25, 1.25])]
+
+
+def test_a_report_shows_the_compressions_it_names(tmp_path):
+    run = build_run(tmp_path / "store")
+    run.add("small", "compress", "compression", inputs={"model": "soup", "data": "tldr"}, fill=fill)
+    named = Report(scores="scores", baseline="base", candidate="soup", compressions=("small",), samples=50)
+    for stage, there in ((named, True), (named.model_copy(update={"compressions": ()}), False)):
+        out = tmp_path / str(there)
+        out.mkdir()
+        stage.run(run.artifacts, out, run.context(tmp_path / "work"))
+        assert ('<section id="compression"' in (out / "index.html").read_text()) == there
 
 
 @pytest.mark.parametrize("count", [1, 12])
