@@ -24,7 +24,12 @@ def preload() -> None:
     import mteb  # noqa: F401
     import sentence_transformers  # noqa: F401
 
-    import embedkit.runner  # noqa: F401
+    import embedkit.runner
+    from embedkit.evaluation.containment import contained
+
+    with contained():
+        import embedkit.evaluation.harness
+        import embedkit.evaluation.separation  # noqa: F401
 
 
 def attempt(recipe: Path, folder: Path, *, die_at: str = "", count: int = 1) -> int:

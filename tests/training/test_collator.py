@@ -69,7 +69,8 @@ def test_training_uses_the_prompts_that_encoding_uses(prompts, tmp_path):
     config = {"prompts": prompts, "default_prompt_name": "query" if prompts.get("query") else None}
     (tmp_path / CONFIG).write_text(json.dumps(config))
     found = prompts_of(tmp_path)
-    assert {"query": found.query or "", "document": found.document or ""} == read_config(tmp_path).prompts
+    theirs = read_config(tmp_path).prompts
+    assert (found.query or "", found.document or "") == (theirs["query"], theirs["document"])
 
 
 def test_a_model_that_says_nothing_of_prompts_has_none(tmp_path):
