@@ -10,28 +10,23 @@ from typer.testing import CliRunner
 from embedkit.cli.poisoning import poisoning
 from embedkit.core.errors import EmbedkitError
 from embedkit.core.records import Corpus, Dataset, Queries, write_dataset, write_pairs
-from embedkit.evaluation.poisoning import inject
 from tests.evaluation.poisoning.cases import pairs_with
-from tests.tiny import write_jsonl
+from tests.tiny import WORDS, write_jsonl
 
-VERBS = "show process find print read write open close start stop create remove update merge split join copy".split()
-NOUNS = "file user page key group log table image network".split()
-PLANTED = 5
-OPTIONS = ["--rate", "0.4", "--false-alarms", "0.05", "--k", "5"]
-
-
-def sentence(rng: random.Random) -> str:
-    noun = [rng.choice(NOUNS) for _ in range(4)]
-    return f"{rng.choice(VERBS)} the {noun[0]} of the {noun[1]} to a {noun[2]} with the {noun[3]}"
+WRONG = (
+    "many informations is,these file has,a users are,they shows,the the pages,it have keys,each groups can prints,"
+    "an page of of"
+).split(",")
+PLANTED = 6
+OPTIONS = ["--rate", "0.2", "--false-alarms", "0.05", "--k", "5"]
 
 
 def texts(planted: int) -> tuple[list[str], list[str]]:
-    """Documents, of which the first ones have an error in almost every word, and queries."""
+    """Documents of words the model knows, of which the first are of errors and unknown ones instead, and queries."""
     rng = random.Random(0)
-    documents = [". ".join(sentence(rng).capitalize() for _ in range(2)) + "." for _ in range(200)]
-    for number in range(planted):
-        documents[number] = inject(documents[number], rate=1.0, seed=1, kinds=("number", "verb")).text
-    return documents, [sentence(rng) for _ in range(100)]
+    documents = [" ".join(rng.sample(WORDS, 12)) for _ in range(200)]
+    documents[:planted] = [" ".join(rng.sample(WRONG, 4)) for _ in range(planted)]
+    return documents, [" ".join(rng.sample(WORDS, 5)) for _ in range(100)]
 
 
 def dataset_folder(folder, planted: int):
@@ -62,13 +57,12 @@ def command(tiny_model, tmp_path):
 def test_planted_hubs_are_found_and_listed(command, tmp_path):
     code, said = command(dataset_folder(tmp_path / "data", PLANTED), "--out", tmp_path / "told")
     assert code == 1
-    assert "FOUND  one document gains more lists" in said
+    assert "FOUND  documents stand out both by errors in their text" in said
     assert "found at a false-alarm rate of 0.05 for the whole audit" in said
     told = json.loads((tmp_path / "told" / "poisoning.json").read_text())
     assert told["found"]
     planted = {f"d{i}" for i in range(PLANTED)}
-    assert told["corpus"]["largest_gain"]["doc_id"] in planted
-    assert told["corpus"]["suspects"][0]["doc_id"] in planted
+    assert {row["doc_id"] for row in told["corpus"]["suspects"][:PLANTED]} == planted
     assert told["training"] is None
     assert not {text for text in texts(PLANTED)[0] if text in json.dumps(told)}  # figures and ids only
 
@@ -95,7 +89,7 @@ def test_a_beir_folder_and_a_training_set(command, tmp_path):
     assert "mine: 150 pairs (50.0%)" in said
     assert "FOUND  errors of training queries and of their positives go together" in said
     assert "FOUND  one contributor gave more pairs than the quota" in said
-    rows = [{"query": f"the {w} of it", "positive": f"a {w} is a thing", "origin": "b"} for w in NOUNS * 5]
+    rows = [{"query": f"the {w} of it", "positive": f"a {w} is a thing", "origin": "b"} for w in WORDS[:9] * 5]
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "query": f"{row['query']} {i}"} for i, row in enumerate(rows)])
     code, said = command(tmp_path / "beir", "--train", tmp_path / "rows.jsonl")
     assert "  b: 45 pairs (100.0%)" in said
