@@ -69,3 +69,8 @@ def context(tmp_path) -> Context:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: "/faults/" not in item.nodeid)
