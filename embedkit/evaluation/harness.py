@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import datasets
 import mteb
@@ -211,4 +212,6 @@ def _table(**columns: Sequence[str]) -> datasets.Dataset:
         name: values.column if isinstance(values, Strings) else pa.array(list(values), type=pa.string())
         for name, values in columns.items()
     }
-    return datasets.Dataset(pa.table(arrays))
+    return datasets.Dataset(
+        pa.table(arrays), fingerprint=uuid4().hex
+    )  # its own would be a digest of a copy of all rows

@@ -3,18 +3,19 @@
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
 from embedkit.core.errors import ModelError, Problem, did_you_mean
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
+from embedkit.core.memory import release
 from embedkit.core.spec import ModelRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.evaluation.containment import contained
 from embedkit.evaluation.gathering import Gathered
-from embedkit.evaluation.results import Part, read_result, write_result
+from embedkit.evaluation.results import TaskResult, read_result, write_result
 from embedkit.evaluation.separation import geometry, measure, write_separation
 from embedkit.evaluation.tasks import AnyTask, LocalTask
 from embedkit.retrieval.encoder import open_encoder
@@ -53,22 +54,12 @@ class EvaluateOne(Stage):
             model = StoredModel(encoder, named, self.task.prompts, context.progress)
             result = evaluate(model, self.task.open(inputs, context.work), context.work)
         write_result(out, result)
-        figures = measure(out)
-        for part in result.parts:
-            if part.name in figures:
-                queries, documents, sample, codes = model.searches[part.subset, part.split].vectors(part.qrels)
-                figures[part.name]["geometry"] = geometry(queries, documents, sample, codes=codes)
-        if figures:
-            write_separation(out, figures)
-        counts = {
-            "queries": sum(len(part.qrels) or len(part.units) for part in result.parts),
-            "items": sum(len(part.items.ids) for part in result.parts if part.items),
-            "queries_without_positives": sum(
-                not any(docs.values()) for part in result.parts for docs in part.qrels.values()
-            ),
-        }
-        line = ", ".join(f"{part.name + ' ' if part.name else ''}{_main(part):.4f}" for part in result.parts)
-        write_stats(out, {"summary": [f"{result.main} {line}"], "counts": counts, "warnings": []})
+        write_stats(out, _stats(result))
+        lying = _geometry(model.searches, result)
+        del model, result  # what was found is on disk, and is read back column by column
+        release()
+        if figures := measure(out):
+            write_separation(out, {name: {**found, "geometry": lying[name]} for name, found in figures.items()})
 
     def facts(self) -> Mapping[str, JsonValue]:
         """mteb's version, which fixes the official tasks' data and how they score."""
@@ -146,5 +137,23 @@ class Evaluate(Stage):
         return Estimate(rows=len(self.models) * len(self.tasks), overhead=0.5)
 
 
-def _main(part: Part) -> float:
-    return part.mteb.get("main_score") or 0.0
+def _geometry(searches: Mapping[tuple[str, str], Any], result: TaskResult) -> dict[str, Any]:
+    """How the vectors of each part that was searched lie."""
+    found = {}
+    for part in result.parts:
+        if (search := searches.get((part.subset, part.split))) is not None:
+            *vectors, codes = search.vectors(part.qrels)
+            if len(codes):
+                found[part.name] = geometry(*vectors, codes=codes)
+    return found
+
+
+def _stats(result: TaskResult) -> dict[str, Any]:
+    parts = result.parts
+    counts = {
+        "queries": sum(len(part.qrels) or len(part.units) for part in parts),
+        "items": sum(len(part.items.ids) for part in parts if part.items),
+        "queries_without_positives": sum(not any(docs.values()) for part in parts for docs in part.qrels.values()),
+    }
+    line = ", ".join(f"{part.name + ' ' if part.name else ''}{part.mteb['main_score']:.4f}" for part in parts)
+    return {"summary": [f"{result.main} {line}"], "counts": counts, "warnings": []}
