@@ -11,7 +11,7 @@ quickstart: $(VENV)/quickstart.installed
 	$(BIN)/embedkit run recipes/quickstart.yaml
 
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # what a contributor runs before a commit; .ci/run does the same and more
 check: $(VENV)/dev.installed
