@@ -11,13 +11,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 METRIC: Final = "ndcg@10"
-COLUMNS: Final = 3
+COLUMNS: Final = (1, 2, 3, 2, 3, 3)  # of panels, by their number
 
 
 def plot(figures: Mapping[str, Any], path: Path) -> None:
     """A panel a set: scores by bytes of a document, with the interval of the difference from the full vectors."""
     sets = figures["sets"]
-    columns = min(COLUMNS, len(sets))
+    columns = COLUMNS[min(len(sets), len(COLUMNS)) - 1]
     rows = -(-len(sets) // columns)
     canvas, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, 3.9 * rows), squeeze=False)
     for spot, (name, found) in zip(axes.flat, sets.items(), strict=False):
@@ -42,9 +42,8 @@ def _panel(axes: Axes, variants: list[Mapping[str, Any]]) -> None:
         axes.plot([size] * 2, [full + found["low"], full + found["high"]], color=colour, linewidth=1.1)
         axes.plot(size, found["mean"], "o", color=colour, markersize=4)
         if row["front"]:
-            below = front.index((size, found["mean"])) % 2 == 0  # neighbours' names in turn
-            place = (4, -9 if below else 5)
-            axes.annotate(row["name"], (size, found["mean"]), place, textcoords="offset points", fontsize=6.5)
+            place = {"xytext": (2, -5), "textcoords": "offset points", "rotation": -28, "rotation_mode": "anchor"}
+            axes.annotate(row["name"], (size, found["mean"]), va="top", fontsize=6.5, **place)
     axes.step(*zip(*front, strict=True), where="post", color="tab:blue", linewidth=0.8, alpha=0.6)
     axes.set_xscale("log", base=2)
     ticks = [32 * 2**power for power in range(7)]

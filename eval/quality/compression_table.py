@@ -40,8 +40,12 @@ def _cost(row: Mapping[str, Any], *, full: bool) -> str:
     found, star = row["metrics"][METRIC], " *" if row["front"] else ""
     if full:
         return f"{found['mean']:.4f}{star}"
-    text = f"{found['difference']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
+    text = f"{_signed(found['difference'])} ({_signed(found['low'])} to {_signed(found['high'])})"
     return (f"**{text}**" if found["low"] > 0 or found["high"] < 0 else text) + star
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # never -0.0000
 
 
 def _overlaps(sets: Mapping[str, Any]) -> list[list[str]]:
