@@ -179,10 +179,11 @@ class Signs(Coder):
 
 @dataclass(frozen=True)
 class Products(Coder):
-    """The numbers of the nearest centroids, by FAISS."""
+    """The numbers of the nearest centroids; learnt, and looked for, by FAISS."""
 
     dtype: ClassVar[str] = "|u1"
     quantizer: Any
+    centroids: Floats  # (parts, 256, d / parts)
 
     @staticmethod
     def learn(sample: Floats, parts: int, *, seed: int) -> "Products":
@@ -193,25 +194,27 @@ class Products(Coder):
         if count < CENTROIDS:
             raise DataError(f"pq: learns {CENTROIDS} centroids a part and needs as many documents; there are {count}")
         check_pq()
-        quantizer = import_faiss("pq").ProductQuantizer(dim, parts, 8)
+        faiss = import_faiss("pq")
+        quantizer = faiss.ProductQuantizer(dim, parts, 8)
         quantizer.cp.seed = seed
         quantizer.cp.min_points_per_centroid = 1  # it would print a warning; the stage has one of its own
         quantizer.train(np.ascontiguousarray(sample))
-        return Products(quantizer)
+        return Products(quantizer, faiss.vector_to_array(quantizer.centroids).reshape(parts, CENTROIDS, -1))
 
     @property
     def width(self) -> int:
-        return int(self.quantizer.M)
+        return len(self.centroids)
 
     @property
     def table_bytes(self) -> int:
-        return 4 * CENTROIDS * int(self.quantizer.d)
+        return self.centroids.nbytes
 
     def encode(self, vectors: Floats) -> Codes:
         return np.asarray(self.quantizer.compute_codes(np.ascontiguousarray(vectors, dtype=np.float32)))
 
     def decode(self, codes: Codes) -> Floats:
-        return np.asarray(self.quantizer.decode(np.ascontiguousarray(codes)))
+        # not by FAISS: its threads spin for a while after such work, beside those of the multiplication that follows
+        return self.centroids[np.arange(self.width), codes].reshape(len(codes), self.width * self.centroids.shape[2])
 
 
 def check_pq() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from embedkit.core.errors import DataError
 from embedkit.evaluation.compression.variants import PCA, AnyCode, Truncate
@@ -26,7 +27,8 @@ class Reduction:
     def __call__(self, vectors: Floats) -> Floats:
         """(n, d) of vectors (n, D). A vector that is 0 in all dimensions kept stays 0."""
         if self.directions is not None:
-            return np.asarray(vectors.astype(np.float64) @ self.directions, dtype=np.float32)
+            given = torch.from_numpy(np.require(vectors, np.float32, ["C", "W"])).double()
+            return np.asarray((given @ torch.from_numpy(self.directions).double()).float().numpy())
         first = vectors[:, : self.dimensions]
         return UnitVectors(first)[:] if self.unit else first
 

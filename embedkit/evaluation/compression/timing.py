@@ -4,13 +4,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from embedkit.core.progress import Progress, silent
 
 Work = Callable[[], object]
+
+_PAUSE: Final = 0.03  # seconds; threads of some libraries spin so long for more work, and would take a core from others
 
 
 def clock(
@@ -29,6 +31,7 @@ def clock(
                 taken: dict[str, list[float]] = {name: [] for name in work}
                 for _ in range(rounds + 1):
                     for name, do in work.items():
+                        time.sleep(_PAUSE)
                         start = time.perf_counter()
                         do()
                         taken[name].append((time.perf_counter() - start) * 1000 / queries)

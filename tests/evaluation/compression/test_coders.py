@@ -85,6 +85,7 @@ def test_pq_takes_the_nearest_centroid_of_each_part(vectors):
             distances = [float(((piece - centroids[c, part]).astype(float) ** 2).sum()) for c in range(256)]
             assert distances[code[part]] <= min(distances) + 1e-6
             np.testing.assert_array_equal(decoded[4 * part : 4 * part + 4], centroids[code[part], part])
+    np.testing.assert_array_equal(quantizer.decode(codes), quantizer.quantizer.decode(codes))
     again = coder(PQ(parts=5), vectors, seed=SEED).encode(vectors)
     np.testing.assert_array_equal(codes, again)
 
