@@ -32,10 +32,11 @@ def command(script: str, words: Sequence[str]) -> str:
     """The command as others would type it: places of this machine are DIR or FILE, with their ending."""
 
     def shown(word: str) -> str:
-        path = Path(word)
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        path = Path(value)
         if not path.is_absolute():
             return word
-        return f"FILE{path.suffix}" if path.suffix else "DIR"
+        return option + equals + (f"FILE{path.suffix}" if path.suffix else "DIR")
 
     return shlex.join(["python", "-m", script, *map(shown, words)])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from embedkit.cli.options import File, Many, Words, option
 from embedkit.core.errors import EmbedkitError, RecipeError
 
 if TYPE_CHECKING:
@@ -19,15 +20,6 @@ _SCORES: Final = "scores"  # the stage, and so its folder in the run folder
 _TASKS, _MODEL, _RESULTS, _RUN = "Tasks", "Model", "Results", "Run"
 
 
-def _option(name: str, panel: str, help: str, *, metavar: str | None = None) -> Any:
-    return typer.Option(name, help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
-
-
-Words = str | None
-Many = list[str] | None
-File = Path | None
-
-
 def evaluate(
     models: Annotated[
         list[str],
@@ -38,11 +30,11 @@ def evaluate(
         ),
     ],
     suite: Annotated[
-        Words, _option("--suite", _TASKS, "A suite that ships with embedkit, or a suite's file.", metavar="NAME|FILE")
+        Words, option("--suite", _TASKS, "A suite that ships with embedkit, or a suite's file.", metavar="NAME|FILE")
     ] = None,
     tasks: Annotated[
         Many,
-        _option(
+        option(
             "--task",
             _TASKS,
             "Only this task of the suite; without --suite, one of mteb's. Repeatable.",
@@ -50,42 +42,42 @@ def evaluate(
         ),
     ] = None,
     mirror: Annotated[
-        File, _option("--mirror", _TASKS, "Data of official tasks, as `embedkit mirror` saves it.", metavar="DIR")
+        File, option("--mirror", _TASKS, "Data of official tasks, as `embedkit mirror` saves it.", metavar="DIR")
     ] = None,
     metrics: Annotated[
-        Many, _option("--metrics", _TASKS, "Of tasks that rank, e.g. ndcg@10,recall@100.", metavar="METRIC,...")
+        Many, option("--metrics", _TASKS, "Of tasks that rank, e.g. ndcg@10,recall@100.", metavar="METRIC,...")
     ] = None,
     prompt_query: Annotated[
-        Words, _option("--prompt-query", _MODEL, "Put before every query, in place of the models' own prompts.")
+        Words, option("--prompt-query", _MODEL, "Put before every query, in place of the models' own prompts.")
     ] = None,
-    prompt_document: Annotated[Words, _option("--prompt-document", _MODEL, "The same for documents.")] = None,
+    prompt_document: Annotated[Words, option("--prompt-document", _MODEL, "The same for documents.")] = None,
     prompt_text: Annotated[
-        Words, _option("--prompt-text", _MODEL, "The same for texts that are neither, as in STS and classification.")
+        Words, option("--prompt-text", _MODEL, "The same for texts that are neither, as in STS and classification.")
     ] = None,
     out: Annotated[
-        File, _option("--out", _RESULTS, "The run folder; runs/eval-<suite> by default.", metavar="DIR")
+        File, option("--out", _RESULTS, "The run folder; runs/eval-<suite> by default.", metavar="DIR")
     ] = None,
     trec: Annotated[
-        File, _option("--trec", _RESULTS, "Write runs and judgements in TREC's format there too.", metavar="DIR")
+        File, option("--trec", _RESULTS, "Write runs and judgements in TREC's format there too.", metavar="DIR")
     ] = None,
     submit_dir: Annotated[
         File,
-        _option("--submit-dir", _RESULTS, "Write results there as mteb's leaderboard takes them.", metavar="DIR"),
+        option("--submit-dir", _RESULTS, "Write results there as mteb's leaderboard takes them.", metavar="DIR"),
     ] = None,
     name: Annotated[
-        Words, _option("--name", _RESULTS, "What the leaderboard is to call the model.", metavar="ORG/NAME")
+        Words, option("--name", _RESULTS, "What the leaderboard is to call the model.", metavar="ORG/NAME")
     ] = None,
     recipe_out: Annotated[
-        File, _option("--recipe-out", _RUN, "Write the recipe that this comes to.", metavar="FILE")
+        File, option("--recipe-out", _RUN, "Write the recipe that this comes to.", metavar="FILE")
     ] = None,
     settings: Annotated[
         Many,
-        _option("--set", _RUN, "Any other field of a stage, e.g. MODEL.max_length=256.", metavar="STAGE.FIELD=VALUE"),
+        option("--set", _RUN, "Any other field of a stage, e.g. MODEL.max_length=256.", metavar="STAGE.FIELD=VALUE"),
     ] = None,
     store: Annotated[Path, typer.Option(help="Where artifacts are kept.", metavar="DIR", rich_help_panel=_RUN)] = Path(
         ".embedkit"
     ),
-    as_json: Annotated[bool, _option("--json", _RUN, "Print JSON for machines instead of text.")] = False,
+    as_json: Annotated[bool, option("--json", _RUN, "Print JSON for machines instead of text.")] = False,
 ) -> None:
     """Evaluate models by mteb's own tasks. A task that fails is told at the end, the others finish, and the exit code
     is 2. Interrupted, the same command goes on; what was evaluated before is not evaluated again."""

@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from traceback import format_exception
 from typing import Any, Final
 from uuid import uuid4
 
@@ -77,7 +78,9 @@ def evaluate(model: StoredModel, task: AbsTask, work: Path) -> TaskResult:
     except Exception as error:  # tasks fail in as many ways as their authors wrote them
         said = " ".join(str(error).split())[:300]
         name = task.metadata.name
-        raise StageError(f"mteb's task {name} failed: {type(error).__name__}: {said}") from error
+        trace = work / "traceback.txt"
+        trace.write_text("".join(format_exception(error)), encoding="utf-8")
+        raise StageError(f"mteb's task {name} failed: {type(error).__name__}: {said} ({trace})") from error
     for part in result.parts:
         if part.mteb.get("main_score") is None:
             where = f" on {part.name}" if part.name else ""

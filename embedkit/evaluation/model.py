@@ -34,7 +34,7 @@ _TASKS: Final[Mapping[PromptType | None, Task]] = {
     PromptType.document: "document",
     None: "text",
 }
-_BLOCK: Final = 512  # queries whose nearest documents are in memory as rows
+_BLOCK: Final = 2048  # queries whose nearest documents are in memory as rows
 Floats = NDArray[np.float32]
 
 

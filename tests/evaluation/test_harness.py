@@ -239,8 +239,11 @@ def test_a_task_that_fails_is_told_in_a_line(tiny_model, dataset, context):
         def load_data(self, num_proc=None, **kwargs):
             raise KeyError("no such\ncolumn")
 
-    with pytest.raises(StageError, match=r"^mteb's task LocalRetrieval failed: KeyError: 'no such.ncolumn'$"):
+    with pytest.raises(
+        StageError, match=r"^mteb's task LocalRetrieval failed: KeyError: 'no such.ncolumn' \(.*traceback.txt\)$"
+    ):
         evaluate(model_of(tiny_model, context), Broken(dataset, "test", "r"), context.work)
+    assert "in load_data" in (context.work / "traceback.txt").read_text()
 
 
 def test_global_generators_are_as_before(dataset):
