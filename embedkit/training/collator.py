@@ -2,52 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from embedkit.losses import Ragged
 from embedkit.losses.base import Need
-from embedkit.retrieval.identity import read_config
-from embedkit.training.assembly import Structure
 from embedkit.training.examples import Examples
 from embedkit.training.guides import GuideVectors
-from embedkit.training.samplers import Batches, Draw, Turns
-
-NO_CLASS: Final = -1
-
-
-class Prompts(NamedTuple):
-    """What a model puts before a query and before a document; None for nothing."""
-
-    query: str | None
-    document: str | None
-
-
-@dataclass(frozen=True)
-class Picks:
-    """How many of a row's documents a batch shows, and which.
-
-    Where a row has more positives than `positives`, they take seeded turns. Of the negatives, the first ones are
-    shown, or with `vary_negatives` they take turns as well. None shows all.
-    """
-
-    positives: int | None = 1
-    negatives: int | None = None
-    vary_negatives: bool = False
-
-
-@dataclass(frozen=True)
-class TextBatch:
-    """A batch before tokenisation: its distinct texts, and who is relevant to whom."""
-
-    queries: list[str]
-    documents: list[str]
-    structure: Structure
-    ids: dict[str, Any]  # what to tell a user who looks for a bad row
+from embedkit.training.prompts import Prompts
+from embedkit.training.samplers import Batches, Turns, mixed
+from embedkit.training.texts import Picks, TextBatch, text_batch
 
 
 @dataclass(frozen=True)
@@ -104,104 +68,3 @@ class Collator:
         batch.structure["source"] = torch.tensor(source)
         batch.structure["seed"] = torch.tensor(mixed(self.seed, step))
         return batch
-
-
-def mixed(*numbers: int) -> int:
-    """A number below 2⁶³ that tells these numbers, in this order, from others."""
-    return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def prompts_of(folder: Path) -> Prompts:
-    """The prompts that the model in `folder` is used with, see `retrieval.identity.read_config`."""
-    prompts = read_config(folder).prompts
-    return Prompts(prompts["query"] or None, prompts["document"] or None)
-
-
-def text_batch(
-    examples: Examples,
-    draws: Sequence[Draw],
-    picks: Picks,
-    *,
-    seed: int,
-    needs: Set[Need] = frozenset(),
-    guide: GuideVectors | None = None,
-) -> TextBatch:
-    """The batch of these rows. Every distinct document is there once, whoever uses it."""
-    columns: dict[int, int] = {}
-    positives, negatives, scores, queries = [], [], [], []
-    for draw in draws:
-        row = examples.rows[draw.row]
-        shown = _turn(len(row.positives), picks.positives, draw, seed, vary=True)
-        against = _turn(len(row.negatives), picks.negatives, draw, seed, vary=picks.vary_negatives)
-        queries.append(row.query)
-        positives.append([columns.setdefault(row.positives[j], len(columns)) for j in shown])
-        negatives.append([columns.setdefault(row.negatives[j], len(columns)) for j in against])
-        scores += [row.positive_targets[j] for j in shown] + [row.negative_targets[j] for j in against]
-    documents = list(columns)
-    own = [{documents[c] for c in (*p, *n)} for p, n in zip(positives, negatives, strict=True)]
-    structure = _structure(queries, documents, positives, negatives, examples)
-    if "targets" in needs:
-        structure["targets"] = torch.tensor(scores, dtype=torch.float32)
-    if "taught" in needs:
-        structure["taught_pairs"], structure["taught_scores"] = _taught(queries, own, examples)
-    if "classes" in needs:
-        structure["query_classes"] = _ids([examples.query_classes.get(query, NO_CLASS) for query in queries])
-        structure["doc_classes"] = _ids([examples.document_classes.get(d, NO_CLASS) for d in documents])
-    if guide is not None:
-        structure["guide_queries"] = guide.queries.of(queries)
-        structure["guide_documents"] = guide.documents.of(documents)
-    return TextBatch(
-        [examples.queries[i] for i in queries],
-        [examples.documents[i] for i in documents],
-        structure,
-        {"query_ids": [examples.rows[draw.row].query_id for draw in draws]},
-    )
-
-
-def _structure(
-    queries: list[int],
-    documents: list[int],
-    positives: list[list[int]],
-    negatives: list[list[int]],
-    examples: Examples,
-) -> Structure:
-    wanted, unwanted = Ragged.of(positives), Ragged.of(negatives)
-    structure = Structure(
-        query_ids=_ids(queries),
-        doc_ids=_ids(documents),
-        positive_offsets=wanted.offsets,
-        positive_columns=wanted.values,
-        negative_offsets=unwanted.offsets,
-        negative_columns=unwanted.values,
-        known=_pairs([examples.known[query] for query in queries]),
-    )
-    if examples.suspects:
-        structure["suspects"] = _pairs([examples.suspects.get(query, frozenset()) for query in queries])
-    return structure
-
-
-def _taught(queries: list[int], own: list[set[int]], examples: Examples) -> tuple[Tensor, Tensor]:
-    """Pairs of a row and a document outside its own list that has a target, and their targets."""
-    given = [examples.taught.get(query, {}) for query in queries]
-    pairs = _pairs([targets.keys() - mine for targets, mine in zip(given, own, strict=True)])
-    scores = [given[row][document] for row, document in pairs.tolist()]
-    return pairs, torch.tensor(scores, dtype=torch.float32)
-
-
-def _pairs(documents: Sequence[Set[int]]) -> Tensor:
-    """(K, 2) row and document, rows and documents ascending."""
-    return _ids([n for row, some in enumerate(documents) for d in sorted(some) for n in (row, d)]).reshape(-1, 2)
-
-
-def _ids(numbers: list[int]) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.int64)
-
-
-def _turn(available: int, wanted: int | None, draw: Draw, seed: int, *, vary: bool) -> list[int]:
-    """Which `wanted` of `available` entries this turn shows: the first ones, or the next ones of a seeded order."""
-    if wanted is None or available <= wanted:
-        return list(range(available))
-    if not vary:
-        return list(range(wanted))
-    order = np.random.default_rng([seed, draw.row, available]).permutation(available)
-    return [int(order[(draw.turn * wanted + i) % available]) for i in range(wanted)]

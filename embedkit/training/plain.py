@@ -13,11 +13,11 @@ from embedkit.core.records import read_pairs
 from embedkit.core.spec import Reference, marked
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
-from embedkit.training.collator import prompts_of
 from embedkit.training.examples import Examples, examples_of
 from embedkit.training.options import Training
 from embedkit.training.peers import AnyPeer, MultipleNegativesRankingLoss, build_peer
 from embedkit.training.peers.table import Table, check_size, table_of
+from embedkit.training.prompts import prompts_of
 from embedkit.training.stage import training_stats
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class TrainST(Training):
         examples, table = self._read(inputs[self.pairs].path)
         steps = self.steps_of(len(table))
 
-        from embedkit.training.trainer import Task, fit, open_model, save_model, text_columns
+        from embedkit.training.task import Task, text_columns
+        from embedkit.training.trainer import fit, open_model, save_model
 
         model = open_model(inputs[self.model].path, self.device)
         prompts = prompts_of(inputs[self.model].path)

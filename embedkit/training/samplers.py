@@ -156,3 +156,8 @@ class _Builder:
         self._positives.update(row.positives)
         self._known.update(known)
         return True
+
+
+def mixed(*numbers: int) -> int:
+    """A number below 2⁶³ that tells these numbers, in this order, from others."""
+    return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1, np.uint64)[0] >> 1)

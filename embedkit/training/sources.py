@@ -8,7 +8,7 @@ from embedkit.core.errors import Problem
 from embedkit.core.spec import PairsRef, Spec
 from embedkit.core.stage import Stage
 from embedkit.losses import AnyLoss, InfoNCE, Loss
-from embedkit.training.collator import Picks
+from embedkit.training.texts import Picks
 
 
 class Source(Spec):

@@ -16,12 +16,13 @@ from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.losses import AnyLoss, InfoNCE
 from embedkit.retrieval.encoder import open_encoder
-from embedkit.training.collator import Collator, Feed, Prompts, mixed, prompts_of
+from embedkit.training.collator import Collator, Feed
 from embedkit.training.examples import Examples, examples_of
 from embedkit.training.guides import guide_vectors
 from embedkit.training.objective import Objective
 from embedkit.training.options import Training
-from embedkit.training.samplers import Batches, Turns, apportion
+from embedkit.training.prompts import Prompts, prompts_of
+from embedkit.training.samplers import Batches, Turns, apportion, mixed
 from embedkit.training.sources import Source, check_loss
 
 
@@ -77,7 +78,8 @@ class Train(Training):
         """Write the trained model, and what training logged."""
         feeds, turns = self._feeds(inputs, context)
 
-        from embedkit.training.trainer import Task, fit, in_order, numbered, open_model, save_model
+        from embedkit.training.task import Task, in_order, numbered
+        from embedkit.training.trainer import fit, open_model, save_model
 
         model = open_model(inputs[self.model].path, self.device)
         prompts = prompts_of(inputs[self.model].path)

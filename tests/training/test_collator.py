@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from embedkit.retrieval.identity import CONFIG, read_config
-from embedkit.training.collator import Collator, Feed, Picks, Prompts, mixed, prompts_of, text_batch
+from embedkit.training.collator import Collator, Feed
 from embedkit.training.guides import guide_vectors
-from embedkit.training.samplers import Batches, Draw, Turns
+from embedkit.training.prompts import Prompts, prompts_of
+from embedkit.training.samplers import Batches, Draw, Turns, mixed
+from embedkit.training.texts import Picks, text_batch
 from tests.training.examples import examples
 
 DATA = examples([(0, [0], [3, 4, 5]), (1, [1, 2], [0, 3]), (2, [6], [])], extra=[(2, 4)])
