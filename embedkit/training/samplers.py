@@ -1,10 +1,11 @@
 """Which rows make up each batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError
 from embedkit.training.examples import Examples
@@ -15,6 +16,23 @@ class Draw(NamedTuple):
 
     row: int
     turn: int
+
+
+class Pass(NamedTuple):
+    """One pass over n rows. With `groups`, a batch is of one group for as long as the group can fill one."""
+
+    rows: NDArray[np.int64]  # (n,) every row once, in the order in which batches take them
+    groups: NDArray[np.int64] | None = None  # (n,) by number of the row: its group
+
+
+# The pass of each turn: 0, 1, ... Asked when its first batch is due, and perhaps again later, and must then say the
+# same, in every process and after every interruption.
+Order = Callable[[int], Pass]
+
+
+def shuffled(rows: int, *, seed: int) -> Order:
+    """Every pass shuffled anew."""
+    return lambda turn: Pass(np.random.default_rng([seed, turn]).permutation(rows))
 
 
 class Turns:
@@ -67,7 +85,9 @@ class Batches:
     another query of the batch; losses mask those.
     """
 
-    def __init__(self, examples: Examples, *, batch_size: int, steps: int, seed: int) -> None:
+    def __init__(
+        self, examples: Examples, *, batch_size: int, steps: int, seed: int, order: Order | None = None
+    ) -> None:
         distinct = len({row.query for row in examples.rows})
         if distinct < batch_size:
             raise DataError(
@@ -78,6 +98,7 @@ class Batches:
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
+        self.order = order or shuffled(len(examples.rows), seed=seed)
         self._last: list[Draw] = []
         self._restart()
 
@@ -121,10 +142,9 @@ class Batches:
             yield batch.draws
 
     def _stream(self) -> Iterator[Draw]:
-        """Every row once a turn, shuffled anew each turn."""
+        """Every row once a turn."""
         for turn in count():
-            order = np.random.default_rng([self.seed, turn]).permutation(len(self.examples.rows))
-            yield from (Draw(row, turn) for row in order.tolist())
+            yield from (Draw(row, turn) for row in self.order(turn).rows.tolist())
 
 
 class _Builder:
