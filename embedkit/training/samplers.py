@@ -19,14 +19,16 @@ class Draw(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One pass over n rows. With `groups`, a batch is of one group for as long as the group can fill one."""
+    """One pass over n rows, or a part of one. With `groups`, a batch is of one group for as long as the group can fill
+    one."""
 
-    rows: NDArray[np.int64]  # (n,) every row once, in the order in which batches take them
-    groups: NDArray[np.int64] | None = None  # (n,) by number of the row: its group
+    rows: NDArray[np.int64]  # (n,) rows, each once, in the order in which batches take them
+    groups: NDArray[np.int64] | None = None  # by number of the row, of all rows there are: its group
+    turn: int | None = None  # of its draws, where passes come in parts; None: its own number
 
 
-# The pass of each turn: 0, 1, ... Asked when its first batch is due, and perhaps again later, and must then say the
-# same, in every process and after every interruption.
+# The passes, or parts of passes, by number: 0, 1, ... Asked when its first batch is due, and perhaps again later, and
+# must then say the same, in every process and after every interruption.
 Order = Callable[[int], Pass]
 
 
@@ -143,8 +145,9 @@ class Batches:
 
     def _stream(self) -> Iterator[Draw]:
         """Every row once a turn."""
-        for turn in count():
-            yield from (Draw(row, turn) for row in self.order(turn).rows.tolist())
+        for number in count():
+            rows, _, turn = self.order(number)
+            yield from (Draw(row, number if turn is None else turn) for row in rows.tolist())
 
 
 class _Builder:
