@@ -12,6 +12,7 @@ from embedkit.losses.dcl import DCL, DCLW
 from embedkit.losses.decoupled import DecoupledSoftmax
 from embedkit.losses.guided import Guided
 from embedkit.losses.infonce import InfoNCE
+from embedkit.losses.lambda_loss import LambdaLoss
 from embedkit.losses.mann_whitney import MannWhitney
 from embedkit.losses.margin_mse import MarginMSE
 from embedkit.losses.matryoshka import Matryoshka
@@ -22,6 +23,7 @@ from embedkit.losses.progressive import Progressive
 from embedkit.losses.ragged import Ragged
 from embedkit.losses.soft_label import SoftLabelInfoNCE
 from embedkit.losses.soft_top_k import SoftTopK
+from embedkit.losses.star import STAR
 from embedkit.losses.unpg import UNPG
 
 AnyLoss = Annotated[
@@ -32,6 +34,8 @@ AnyLoss = Annotated[
     | DCLW
     | SoftLabelInfoNCE
     | MannWhitney
+    | STAR
+    | LambdaLoss
     | MarginMSE
     | Pearson
     | RankKL
@@ -53,6 +57,7 @@ __all__ = [
     "DCL",
     "DCLW",
     "PRO",
+    "STAR",
     "UNPG",
     "AnyLoss",
     "Batch",
@@ -60,6 +65,7 @@ __all__ = [
     "Guide",
     "Guided",
     "InfoNCE",
+    "LambdaLoss",
     "Loss",
     "MannWhitney",
     "MarginMSE",
