@@ -29,12 +29,17 @@ def check_folder(folder: Path, what: str) -> None:
 
 def pair_batches(folder: Path, *, rows: int = 4096) -> Iterator[list[Pair]]:
     """pairs.parquet of a pairs or dataset artifact, `rows` at a time. Raises `ArtifactError` if it cannot be read."""
+    for batch in column_batches(folder, PAIRS.names, rows=rows):
+        yield pairs_from({name: batch.column(name).to_pylist() for name in batch.schema.names})
+
+
+def column_batches(folder: Path, names: Sequence[str], *, rows: int) -> Iterator[pa.RecordBatch]:
+    """Those of the named columns of pairs.parquet that it has, `rows` rows at a time; errors as above."""
     path = folder / "pairs.parquet"
     try:
         source = pq.ParquetFile(path)
-        names = present(path, source.schema_arrow.names, PAIRS)
-        for batch in source.iter_batches(batch_size=rows, columns=names):
-            yield pairs_from({name: batch.column(name).to_pylist() for name in names})
+        found = present(path, source.schema_arrow.names, PAIRS)
+        yield from source.iter_batches(batch_size=rows, columns=[name for name in found if name in names])
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}). Delete its folder to remake it.") from None
 

@@ -1,13 +1,22 @@
-"""Pairs as training sees them: distinct texts by number, and rows that say which texts belong together."""
+"""Pairs as training sees them: distinct texts by number, and rows that say which texts belong together.
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+Texts stay in the files they were read from and rows in arrays; what is asked for by number is made then.
+"""
+
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import Pair, Pairs
+from embedkit.core.records import Pairs, open_corpus, open_queries
 from embedkit.losses.base import Need
+from embedkit.training.classes import classes_of
+from embedkit.training.lists import Lists, Places, Sets, Sparse
+from embedkit.training.reading import Read, Table, read_file, read_values
 
 
 @dataclass(frozen=True)
@@ -22,14 +31,61 @@ class Row:
     negative_targets: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Rows(Sequence[Row]):
+    """R rows as arrays. A `Row` is made when it is asked for."""
+
+    ids: Sequence[str]  # of the table of queries
+    places: Places  # (R,) which of them is the row's
+    queries: Places  # (R,) numbers of texts
+    positives: Lists
+    negatives: Lists
+    positive_targets: NDArray[Any]  # of every entry of `positives`
+    negative_targets: NDArray[Any]
+
+    @staticmethod
+    def of(rows: Sequence[Row]) -> "Rows":
+        """These rows."""
+        return Rows(
+            ids=[row.query_id for row in rows],
+            places=np.arange(len(rows)),
+            queries=np.array([row.query for row in rows], dtype=np.int64),
+            positives=Lists.of([row.positives for row in rows]),
+            negatives=Lists.of([row.negatives for row in rows]),
+            positive_targets=np.array([target for row in rows for target in row.positive_targets]),
+            negative_targets=np.array([target for row in rows for target in row.negative_targets]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @overload
+    def __getitem__(self, number: int) -> Row: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Row]: ...
+    def __getitem__(self, number: int | slice) -> Row | list[Row]:
+        numbers = range(len(self))[number]
+        return self._row(numbers) if isinstance(numbers, int) else [self._row(i) for i in numbers]
+
+    def _row(self, number: int) -> Row:
+        return Row(
+            self.ids[int(self.places[number])],
+            int(self.queries[number]),
+            tuple(self.positives[number].tolist()),
+            tuple(self.negatives[number].tolist()),
+            tuple(self.positive_targets[self.positives.part(number)].tolist()),
+            tuple(self.negative_targets[self.negatives.part(number)].tolist()),
+        )
+
+
 @dataclass(frozen=True)
 class Examples:
     """All rows training can use."""
 
     queries: Sequence[str]  # text by number
     documents: Sequence[str]
-    rows: Sequence[Row]
-    known: Sequence[frozenset[int]]  # by query: documents relevant to it, its positives included
+    rows: Rows
+    known: Sets  # by query: documents relevant to it, its positives included
     skipped: Mapping[str, int]  # why a row or negative was left out -> how many
     suspects: Mapping[int, frozenset[int]] = field(default_factory=dict)  # by query: documents that may be relevant
     taught: Mapping[int, Mapping[int, float]] = field(default_factory=dict)  # by query: targets from all of its rows
@@ -43,129 +99,104 @@ def examples_of(pairs: Pairs, *, needs: Set[Need] = frozenset()) -> Examples:
     Negatives that are known or suspected to be relevant under another id or text are dropped. A `DataError` if an id
     has no text, no row is left, or classes are needed and no query has one.
     """
-    queries, query_of = _numbers(pairs.query_texts())
-    documents, document_of = _numbers(pairs.document_texts())
-    known, suspects = _relevant(pairs, query_of, document_of)
-    skipped: Counter[str] = Counter()
-    taught: dict[int, dict[int, float]] = defaultdict(dict)
-    rows = []
-    for pair in pairs.rows:
-        query = query_of[pair.query_id]
-        if reason := _unusable(pair, queries[query], needs):
-            skipped[reason] += 1
-            continue
-        negatives = {_lookup(document_of, d, "document") for d in pair.negatives}
-        skipped["negatives known to be relevant"] += len(negatives & known[query])
-        skipped["negatives that may be relevant"] += len(negatives & suspects[query])
-        rows.append(_row(pair, query, document_of, known[query] | suspects[query]))
-        if "taught" in needs:
-            taught[query] = _targets(pair, document_of) | taught[query]
-    if not rows:
+    queries = Table.of("query", pairs.queries.ids, pairs.queries.texts, pairs.queries.classes)
+    documents = Table.of("document", pairs.corpus.ids, pairs.corpus.documents(), pairs.corpus.classes)
+    return _examples(read_values(pairs.rows, queries, documents), queries, documents, needs)
+
+
+def open_examples(folder: Path, work: Path, *, needs: Set[Need] = frozenset()) -> Examples:
+    """The same of a pairs or dataset artifact that may be larger than memory.
+
+    Its texts are memory-mapped from copies in `work`, which nothing else may use; of a row some numbers are in memory.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    asked, corpus = open_queries(folder, work), open_corpus(folder, work)
+    queries = Table.of("query", asked.ids, asked.texts, asked.classes)
+    documents = Table.of("document", corpus.ids, corpus.documents(), corpus.classes)
+    return _examples(read_file(folder, queries, documents), queries, documents, needs)
+
+
+def _examples(read: Read, queries: Table, documents: Table, needs: Set[Need]) -> Examples:
+    width = len(documents)
+    known = read.documents_by_query(("positives", "known"), queries=len(queries), documents=width)
+    suspects = read.documents_by_query(("suspects",), queries=len(queries), documents=width, but=known)
+    usable, skipped = _usable(read, queries, needs)
+    if not usable.any():
         found = ", ".join(f"{n} {why}" for why, n in sorted(skipped.items())) or "it is empty"
-        raise DataError(f"pairs: none of {len(pairs.rows)} rows can be trained on: {found}")
-    of_queries, of_documents = _classes(pairs, query_of, document_of, known) if "classes" in needs else ({}, {})
+        raise DataError(f"pairs: none of {len(read)} rows can be trained on: {found}")
+    read = read.take(np.flatnonzero(usable)) if skipped else read
+    rows, dropped = _rows(read, queries, width, known, suspects)
+    of_queries, of_documents = classes_of(queries, documents, read.queries, known) if "classes" in needs else ({}, {})
     return Examples(
-        queries=queries,
-        documents=documents,
+        queries=queries.texts,
+        documents=documents.texts,
         rows=rows,
-        known=[frozenset(known[i]) for i in range(len(queries))],
-        skipped=dict(sorted((+skipped).items())),
-        suspects={query: frozenset(some) for query, some in suspects.items() if some},
-        taught=dict(taught),
+        known=Sets(known),
+        skipped=dict(sorted({**skipped, **dropped}.items())),
+        suspects=Sparse(suspects.filled, suspects.set),
+        taught=_taught(read, queries, width) if "taught" in needs else {},
         query_classes=of_queries,
         document_classes=of_documents,
     )
 
 
-def _relevant(
-    pairs: Pairs, query_of: Mapping[str, int], document_of: Mapping[str, int]
-) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
-    """By query: the documents known to be relevant to its text, and those that may be."""
-    known: dict[int, set[int]] = defaultdict(set)
-    suspects: dict[int, set[int]] = defaultdict(set)
-    for pair in pairs.rows:
-        query = _lookup(query_of, pair.query_id, "query")
-        known[query].update(_lookup(document_of, d, "document") for d in (*pair.positives, *pair.known))
-        suspects[query].update(_lookup(document_of, d, "document") for d in pair.suspects)
-    for query, some in suspects.items():
-        some -= known[query]
-    return known, suspects
-
-
-def _targets(pair: Pair, document_of: Mapping[str, int]) -> dict[int, float]:
-    documents = [document_of[d] for d in (*pair.positives, *pair.negatives)]
-    return _distinct(documents, (*pair.positive_targets, *pair.negative_targets))
-
-
-def _classes(
-    pairs: Pairs, query_of: Mapping[str, int], document_of: Mapping[str, int], known: Mapping[int, set[int]]
-) -> tuple[dict[int, int], dict[int, int]]:
-    """By query and by document: its class, where it has one. A document without one is of its query's.
-
-    Of texts with several classes, and of documents relevant to queries of several, the first counts.
-    """
-    numbers: dict[str, int] = {}
-    queries: dict[int, int] = {}
-    documents: dict[int, int] = {}
-    for table, of, result in ((pairs.queries, query_of, queries), (pairs.corpus, document_of, documents)):
-        for name, label in zip(table.ids, table.classes, strict=False):
-            if label:
-                result.setdefault(of[name], numbers.setdefault(label, len(numbers)))
-    for query in sorted(queries):
-        for document in sorted(known.get(query, ())):
-            documents.setdefault(document, queries[query])
-    if not any(query_of[pair.query_id] in queries for pair in pairs.rows):
-        raise DataError(
-            "pairs: no query has a class, which this loss needs; the `data` stage reads classes from the column its "
-            "source names (class_field, or columns.query_class)"
-        )
-    return queries, documents
-
-
-def _numbers(texts: Mapping[str, str]) -> tuple[list[str], dict[str, int]]:
-    """Distinct texts in order of first use, and the number of each id's text."""
-    number: dict[str, int] = {}
-    of = {name: number.setdefault(text, len(number)) for name, text in texts.items()}
-    return list(number), of
-
-
-def _lookup(numbers: Mapping[str, int], name: str, what: str) -> int:
-    try:
-        return numbers[name]
-    except KeyError:
-        raise DataError(f"pairs: {what} {name!r} has no text") from None
-
-
-def _unusable(pair: Pair, text: str, needs: Set[Need]) -> str | None:
-    if not text.strip():
-        return "rows with an empty query"
-    if not pair.positives:
-        return "rows without a positive"
+def _usable(read: Read, queries: Table, needs: Set[Need]) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """(R,) which rows can be trained on; and how many of the others for which reason, the first that holds."""
+    positives, negatives = read.lists["positives"], read.lists["negatives"]
+    reasons = {"rows with an empty query": queries.blank[read.queries], "rows without a positive": ~positives.filled}
     if "targets" in needs:
-        scores = (*pair.positive_targets, *pair.negative_targets)
-        if len(scores) != len(pair.positives) + len(pair.negatives) or not all(map(_is_number, scores)):
-            return "rows without target scores"
-    if "negatives" in needs and not pair.negatives:
-        return "rows without negatives"
-    return None
+        reasons["rows without target scores"] = ~(read.scored("positives") & read.scored("negatives"))
+    if "negatives" in needs:
+        reasons["rows without negatives"] = ~negatives.filled
+    usable, skipped = np.ones(len(read), dtype=np.bool_), {}
+    for reason, holds in reasons.items():
+        if count := int(np.count_nonzero(usable & holds)):
+            skipped[reason] = count
+        usable &= ~holds
+    return usable, skipped
 
 
-def _is_number(score: float | None) -> bool:
-    return score is not None and math.isfinite(score)
-
-
-def _row(pair: Pair, query: int, document_of: Mapping[str, int], relevant: Set[int]) -> Row:
-    positives = _distinct((_lookup(document_of, d, "document") for d in pair.positives), pair.positive_targets)
-    candidates = _distinct((_lookup(document_of, d, "document") for d in pair.negatives), pair.negative_targets)
-    negatives = {d: target for d, target in candidates.items() if d not in relevant}
-    return Row(
-        pair.query_id, query, tuple(positives), tuple(negatives), tuple(positives.values()), tuple(negatives.values())
+def _rows(read: Read, queries: Table, width: int, known: Lists, suspects: Lists) -> tuple[Rows, dict[str, int]]:
+    """The rows, every document once in each; and how many negatives were dropped as relevant."""
+    first = read.lists["positives"].first(width)
+    candidates = read.lists["negatives"].first(width)
+    keys = read.lists["negatives"].keys(width, read.queries)
+    relevant, suspected = known.has(keys, width) & candidates, suspects.has(keys, width) & candidates
+    kept = candidates & ~relevant & ~suspected
+    rows = Rows(
+        ids=queries.ids,
+        places=read.places,
+        queries=read.queries,
+        positives=read.lists["positives"].kept(first),
+        negatives=read.lists["negatives"].kept(kept),
+        positive_targets=read.targets("positives")[first],
+        negative_targets=read.targets("negatives")[kept],
     )
+    dropped = {
+        "negatives known to be relevant": int(np.count_nonzero(relevant)),
+        "negatives that may be relevant": int(np.count_nonzero(suspected)),
+    }
+    return rows, {why: count for why, count in dropped.items() if count}
 
 
-def _distinct(documents: Iterable[int], targets: Sequence[float]) -> dict[int, float]:
-    """Document -> target, each document once; 0 where there are no targets."""
-    result: dict[int, float] = {}
-    for i, document in enumerate(documents):
-        result.setdefault(document, targets[i] if i < len(targets) else 0.0)
-    return result
+def _taught(read: Read, queries: Table, width: int) -> Mapping[int, Mapping[int, float]]:
+    """By query, the targets that its rows give its documents; the first one of each counts."""
+    both = [read.lists[name] for name in ("positives", "negatives")]
+    order = np.argsort(np.concatenate([lists.owners for lists in both]), kind="stable")  # row by row
+    keys = np.concatenate([lists.keys(width, read.queries) for lists in both])[order]
+    targets = np.concatenate([read.targets(name) for name in ("positives", "negatives")])[order]
+    distinct, first = np.unique(keys, return_index=True)
+    documents = Lists.of_keys(distinct, lists=len(queries), width=width)
+    return Sparse(documents.filled, _Scores(documents, targets[first]).of)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """A score of every entry of some lists."""
+
+    lists: Lists
+    values: NDArray[Any]
+
+    def of(self, number: int) -> dict[int, float]:
+        """Entry -> score, of one list."""
+        return dict(zip(self.lists[number].tolist(), self.values[self.lists.part(number)].tolist(), strict=True))

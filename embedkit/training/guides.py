@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from embedkit.core.columns import Picked
 from embedkit.retrieval.encoder import StoredEncoder
 from embedkit.retrieval.nearest import Vectors
 from embedkit.training.examples import Examples
+from embedkit.training.lists import Places
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,21 @@ class GuideVectors:
 
 def guide_vectors(encoder: StoredEncoder, examples: Examples) -> GuideVectors:
     """Every text that a row shows, encoded once, before training. Vectors stay on disk."""
-    queries = sorted({row.query for row in examples.rows})
-    documents = sorted({d for row in examples.rows for d in (*row.positives, *row.negatives)})
+    rows = examples.rows
+    queries = np.unique(rows.queries)
+    documents = np.unique(np.concatenate([rows.positives.values, rows.negatives.values]))
     return GuideVectors(
         TextVectors(
-            encoder.stored("query", [examples.queries[i] for i in queries]), _places(queries, len(examples.queries))
+            encoder.stored("query", Picked(examples.queries, queries)), _places(queries, len(examples.queries))
         ),
         TextVectors(
-            encoder.stored("document", [examples.documents[i] for i in documents]),
+            encoder.stored("document", Picked(examples.documents, documents)),
             _places(documents, len(examples.documents)),
         ),
     )
 
 
-def _places(used: Sequence[int], size: int) -> NDArray[np.int64]:
+def _places(used: Places, size: int) -> NDArray[np.int64]:
     places = np.full(size, -1, dtype=np.int64)
-    places[list(used)] = np.arange(len(used))
+    places[used] = np.arange(len(used))
     return places

@@ -1,7 +1,8 @@
 """Which rows make up each batch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError
 from embedkit.training.examples import Examples
+from embedkit.training.filling import Conflicts, Filler
+from embedkit.training.lists import Lists, Places
 
 
 class Draw(NamedTuple):
@@ -19,8 +22,11 @@ class Draw(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One pass over n rows, or a part of one. With `groups`, a batch is of one group for as long as the group can fill
-    one."""
+    """One pass over n rows, or a part of one.
+
+    With `groups`, a batch is of one group as far as its rows fill batches; what the pass leaves of the groups goes
+    together, group by group in the order of their numbers. The batches of the pass then come in a seeded order.
+    """
 
     rows: NDArray[np.int64]  # (n,) rows, each once, in the order in which batches take them
     groups: NDArray[np.int64] | None = None  # by number of the row, of all rows there are: its group
@@ -83,14 +89,17 @@ class Batches:
 
     No batch has a query text twice, or a positive that is known to be relevant to another of its queries. What does
     not fit waits for the next batch, across the ends of passes, so that every batch is full and no row is lost; only
-    where one whole pass has too few rows that go together is a batch smaller. Hard negatives may be relevant to
-    another query of the batch; losses mask those.
+    where one whole pass fills no batch, because too few of its rows go together, are batches smaller. Hard negatives
+    may be relevant to another query of the batch; losses mask those.
+
+    Batches are made a pass at a time. To reach a far step, the passes before it are made again, in well under a second
+    for a million rows; of them nothing is kept.
     """
 
     def __init__(
         self, examples: Examples, *, batch_size: int, steps: int, seed: int, order: Order | None = None
     ) -> None:
-        distinct = len({row.query for row in examples.rows})
+        distinct = len(np.unique(examples.rows.queries))
         if distinct < batch_size:
             raise DataError(
                 f"pairs: {distinct} distinct training queries cannot fill a batch of {batch_size}; "
@@ -101,8 +110,9 @@ class Batches:
         self.steps = steps
         self.seed = seed
         self.order = order or shuffled(len(examples.rows), seed=seed)
-        self._last: list[Draw] = []
-        self._restart()
+        self._conflicts = Conflicts(examples)
+        self._made: deque[_Made] = deque(maxlen=2)  # the one before as well: whoever asks may look back
+        self._short: dict[int, int] = {}  # number of the pass -> how many of its batches are not full
 
     def __len__(self) -> int:
         return self.steps
@@ -110,75 +120,76 @@ class Batches:
     def __getitem__(self, step: int) -> list[Draw]:
         if not 0 <= step < self.steps:
             raise IndexError(step)
-        if step < self._made - 1:
-            self._restart()
-        while self._made <= step:
-            self._last = next(self._batches)
-            self._made += 1
-        return self._last
+        made = self._holding(step)
+        rows = len(self.examples.rows)
+        return [Draw(draw % rows, draw // rows) for draw in made.batches[step - made.first].tolist()]
 
     def short(self) -> int:
-        """How many batches are smaller than `batch_size`."""
-        return sum(len(self[step]) < self.batch_size for step in range(self.steps))
+        """How many batches are smaller than `batch_size`. Costs what is still to be made of them."""
+        self._holding(self.steps - 1)
+        return sum(self._short.values())
 
-    def _restart(self) -> None:
-        self._batches = self._generate()
-        self._made = 0
+    def _holding(self, step: int) -> "_Made":
+        """The pass that has the batch of a step."""
+        if self._made and step < self._made[0].first:
+            self._made.clear()
+        while not self._made or step >= self._made[-1].end:
+            self._made.append(self._make(self._made[-1] if self._made else None))
+        return next(made for made in self._made if step < made.end)
 
-    def _generate(self) -> Iterator[list[Draw]]:
-        stream = self._stream()
-        waiting: dict[int, Draw] = {}
-        while True:
-            batch = _Builder(self.examples, self.batch_size)
-            for draw in list(waiting.values()):
-                if batch.full:
-                    break
-                if batch.add(draw):
-                    del waiting[draw.row]
-            for _ in range(2 * len(self.examples.rows)):  # far enough to see every row once
-                if batch.full:
-                    break
-                draw = next(stream)
-                if draw.row not in waiting and not batch.add(draw):
-                    waiting[draw.row] = draw
-            yield batch.draws
+    def _make(self, last: "_Made | None") -> "_Made":
+        number, first = (last.number + 1, last.end) if last else (0, 0)
+        filler, there = Filler(self._conflicts, self.batch_size), self._pass(number)
+        draws, again = self._draws(there, number, last.rest if last else np.empty(0, dtype=np.int64))
+        if there.groups is not None:
+            draws = _left_of_groups(filler, draws, there.groups[draws % len(self.examples.rows)], again)
+        filler.feed(draws, again)
+        tried = len(there.rows) + (last.tried if last else 0)
+        if not len(filler.batches) and tried >= len(self.examples.rows):
+            filler.give_up()
+        batches, rest = filler.batches, np.array(filler.rest(), dtype=np.int64)
+        if there.groups is not None:
+            batches = batches.take(np.random.default_rng([self.seed, number, 1]).permutation(len(batches)))
+        within = batches.lengths[: max(self.steps - first, 0)]
+        self._short[number] = int(np.count_nonzero(within < self.batch_size))
+        return _Made(number, first, batches, rest, 0 if len(batches) else tried)
 
-    def _stream(self) -> Iterator[Draw]:
-        """Every row once a turn."""
-        for number in count():
-            rows, _, turn = self.order(number)
-            yield from (Draw(row, number if turn is None else turn) for row in rows.tolist())
+    def _draws(self, there: Pass, number: int, carried: Places) -> tuple[Places, Places]:
+        """What is to be put in batches, and the rows that may come twice in it."""
+        rows = len(self.examples.rows)
+        turn = number if there.turn is None else there.turn
+        return np.concatenate([carried, there.rows + turn * rows]), carried % rows
+
+    def _pass(self, number: int) -> Pass:
+        found, rows = self.order(number), len(self.examples.rows)
+        if not 0 < len(found.rows) <= rows or (found.groups is not None and len(found.groups) != rows):
+            raise ValueError(f"pass {number} has {len(found.rows)} rows of {rows}")
+        return found
 
 
-class _Builder:
-    """A batch that takes only rows that go with those it has."""
+def _left_of_groups(filler: Filler, draws: Places, groups: Places, again: Places) -> Places:
+    """Fill batches of one group each; what is left then, group by group."""
+    order = np.argsort(groups, kind="stable")
+    left: list[int] = []
+    for part in np.split(draws[order], np.flatnonzero(np.diff(groups[order])) + 1):
+        filler.feed(part, again)
+        left += filler.rest()
+    return np.array(left, dtype=np.int64)
 
-    def __init__(self, examples: Examples, size: int) -> None:
-        self.draws: list[Draw] = []
-        self._rows, self._known_of, self._size = examples.rows, examples.known, size
-        self._queries: set[int] = set()
-        self._positives: set[int] = set()
-        self._known: set[int] = set()
+
+@dataclass(frozen=True)
+class _Made:
+    """The batches of one pass, or part of one."""
+
+    number: int
+    first: int  # step of its first batch
+    batches: Lists  # of draws
+    rest: Places  # draws that the next pass begins with
+    tried: int  # rows since the last batch
 
     @property
-    def full(self) -> bool:
-        return len(self.draws) >= self._size
-
-    def add(self, draw: Draw) -> bool:
-        """Take the row unless it conflicts; whether it was taken."""
-        row = self._rows[draw.row]
-        known = self._known_of[row.query]
-        if (
-            row.query in self._queries
-            or not self._known.isdisjoint(row.positives)
-            or not known.isdisjoint(self._positives)
-        ):
-            return False
-        self.draws.append(draw)
-        self._queries.add(row.query)
-        self._positives.update(row.positives)
-        self._known.update(known)
-        return True
+    def end(self) -> int:
+        return self.first + len(self.batches)
 
 
 def mixed(*numbers: int) -> int:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from embedkit.training.examples import Examples, Row
+from embedkit.training.examples import Examples, Row, Rows
+from embedkit.training.lists import Lists, Sets
 
 
 def examples(
@@ -19,10 +20,12 @@ def examples(
     return Examples(
         [f"query {i}" for i in range(queries)],
         [f"document {i}" for i in range(documents)],
-        [
-            Row(f"q{i}", query, tuple(p), tuple(n), tuple(0.5 + d for d in p), tuple(0.25 + d for d in n))
-            for i, (query, p, n) in enumerate(rows)
-        ],
-        [frozenset(k) for k in known],
+        Rows.of(
+            [
+                Row(f"q{i}", query, tuple(p), tuple(n), tuple(0.5 + d for d in p), tuple(0.25 + d for d in n))
+                for i, (query, p, n) in enumerate(rows)
+            ]
+        ),
+        Sets(Lists.of([sorted(some) for some in known])),
         {},
     )
