@@ -6,14 +6,15 @@ from typing import Final
 from embedkit.core.records import link_tables
 from embedkit.core.stats import STATS
 from embedkit.core.store import MANIFEST
+from embedkit.retrieval.identity import TRAINING_STATE
 
-_NOT_THE_MODELS: Final = {MANIFEST, STATS, "README.md"}
+_NOT_THE_MODELS: Final = {MANIFEST, STATS, TRAINING_STATE, "README.md"}
 
 
 def link_model(source: Path, out: Path) -> int:
     """Give `out` every file of the model in `source`, byte for byte; returns how many.
 
-    The artifact's own manifest and stats stay behind, and so does an older model card.
+    The artifact's own manifest and stats stay behind, and so do an older model card and the state of a training.
     """
     names = [path.relative_to(source).as_posix() for path in sorted(source.rglob("*")) if path.is_file()]
     names = [name for name in names if name not in _NOT_THE_MODELS]

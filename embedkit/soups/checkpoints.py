@@ -20,10 +20,11 @@ from torch import Tensor
 from embedkit.core.errors import ModelError, first_few
 from embedkit.core.spec import digest
 from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.identity import TRAINING_STATE
 
 SUFFIX = ".safetensors"
 # Not copied: what describes one member alone, and its weights in other formats, which would differ from the merged.
-_OWN_FILES = frozenset({"README.md", "manifest.json", "stats.json", ".gitattributes"})
+_OWN_FILES = frozenset({"README.md", "manifest.json", "stats.json", ".gitattributes", TRAINING_STATE})
 _OTHER_WEIGHTS = frozenset({".bin", ".pt", ".pth", ".onnx", ".xml", ".h5", ".msgpack", ".ot", ".pkl", ".gguf"})
 _INTEGERS = frozenset({"I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL"})
 _PROVENANCE = frozenset({"architectures", "transformers_version", "torch_dtype", "dtype"})
