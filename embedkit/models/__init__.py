@@ -1,0 +1,1 @@
+"""Stages that assemble models: a backbone with a pooling, two towers, static embeddings."""
