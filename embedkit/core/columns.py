@@ -143,14 +143,14 @@ def mapped(parquet: Path, work: Path) -> pa.Table:
     only if it is not what was written."""
     path, seal = work / f"{parquet.stem}.arrow", work / f"{parquet.stem}.arrow.sha256"
     if not (path.is_file() and seal.is_file() and seal.read_text(encoding="utf-8") == sha256(path)):
-        seal.unlink(missing_ok=True)
-        source = pq.ParquetFile(parquet)
-        with path.open("wb") as file:
+        source, draft = pq.ParquetFile(parquet), work / f".{path.name}.{os.getpid()}.tmp"
+        with draft.open("wb") as file:
             with pa.ipc.new_file(file, source.schema_arrow) as writer:
                 for batch in source.iter_batches(batch_size=_AT_A_TIME):
                     writer.write_batch(batch)
             file.flush()
             os.fsync(file.fileno())
+        draft.replace(path)  # another process may be making the same, and read it already
         write_atomically(seal, sha256(path))
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 

@@ -68,12 +68,14 @@ class Lists:
     @property
     def depths(self) -> Places:
         """Of every entry, its place in its list."""
-        return np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
+        depths: Places = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
+        return depths
 
     def keys(self, width: int, owners: Places | None = None) -> Places:
         """Of every entry, its list's number (or what `owners` (n,) has in its place) · width + the entry."""
         owners = np.arange(len(self)) if owners is None else owners.astype(np.int64)
-        return np.repeat(owners * width, self.lengths) + self.values
+        keys: Places = np.repeat(owners * width, self.lengths) + self.values
+        return keys
 
     def first(self, width: int) -> NDArray[np.bool_]:
         """Of every entry, whether it stands in its list for the first time; entries are below `width`."""

@@ -1,7 +1,7 @@
 """Which rows make up each batch."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,47 +41,6 @@ Order = Callable[[int], Pass]
 def shuffled(rows: int, *, seed: int) -> Order:
     """Every pass shuffled anew."""
     return lambda turn: Pass(np.random.default_rng([seed, turn]).permutation(rows))
-
-
-class Turns:
-    """Which source each step's batch comes from.
-
-    Steps are divided in proportion to `shares`, as exactly as whole numbers can be. Each source's steps lie one in each
-    of as many equal parts of the run, at a seeded place: no source is absent for long, and none comes in a rhythm.
-    """
-
-    def __init__(self, shares: Sequence[float], *, steps: int, seed: int) -> None:
-        self.counts = apportion(shares, steps)
-        if 0 in self.counts:
-            number = self.counts.index(0)
-            raise DataError(
-                f"sources: number {number} (0: the stage's own pairs) has a share of {shares[number]:g} in "
-                f"{sum(shares):g}, which is no step of {steps}; give it a larger share, or train for more steps"
-            )
-        due = [  # as parts of the run
-            (np.arange(of_it) + np.random.default_rng([seed, number]).random(of_it)) / of_it
-            for number, of_it in enumerate(self.counts)
-        ]
-        order = np.concatenate(due).argsort(kind="stable")
-        self._sources = np.repeat(np.arange(len(due)), self.counts)[order]
-        self._places = np.empty(steps, dtype=np.int64)
-        for number, of_it in enumerate(self.counts):
-            self._places[self._sources == number] = np.arange(of_it)
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __getitem__(self, step: int) -> tuple[int, int]:
-        """The number of the step's source, and how many steps before it were of that source."""
-        return int(self._sources[step]), int(self._places[step])
-
-
-def apportion(shares: Sequence[float], steps: int) -> list[int]:
-    """How many of the steps each share gets: whole numbers, the largest remainders rounded up."""
-    exact = np.array(shares, dtype=np.float64) * steps / sum(shares)
-    counts = np.floor(exact).astype(np.int64)
-    counts[np.argsort(counts - exact, kind="stable")[: steps - counts.sum()]] += 1
-    return [int(count) for count in counts]
 
 
 class Batches:

@@ -1,35 +1,47 @@
 """Pairs that training draws batches from, each with a loss of its own."""
 
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from embedkit.core.errors import Problem
 from embedkit.core.spec import PairsRef, Spec
 from embedkit.core.stage import Stage
 from embedkit.losses import AnyLoss, InfoNCE, Loss
+from embedkit.losses.base import Need
+from embedkit.training.batching import AnyBatching, RandomBatches
 from embedkit.training.texts import Picks
 
 
 class Source(Spec):
-    """Further pairs of a `train` stage. Every batch is of one source, drawn in proportion to the shares."""
+    """Further pairs of a `train` stage. Every batch is of one source; `mixing` says how many each has."""
 
     pairs: PairsRef
     loss: AnyLoss = InfoNCE()
-    share: PositiveFloat = 1.0  # of the steps; the stage's own pairs have 1
-    positives: PositiveInt | None = 1  # these three as in the stage
+    share: PositiveFloat = 1.0  # of the steps, where mixing is `shares`; the stage's own pairs have 1
+    group: str | None = None  # whose part of the steps it has, where mixing is `sizes`
+    batch_size: Annotated[int, Field(ge=2)] | None = None  # null: the stage's
+    positives: PositiveInt | None = 1  # these four as in the stage
     negatives: NonNegativeInt | None = None
     vary_negatives: bool = False
+    random_negatives: NonNegativeInt = 0
+    batches: AnyBatching = RandomBatches()
 
     @model_validator(mode="after")
     def _check(self) -> "Source":
-        check_loss(self.loss, negatives=self.negatives)
+        check_loss(self.loss, negatives=self.negatives, random_negatives=self.random_negatives)
         return self
 
     @property
     def picks(self) -> Picks:
         """Which documents a batch shows."""
-        return Picks(self.positives, self.negatives, self.vary_negatives)
+        return Picks(self.positives, self.negatives, self.vary_negatives, self.random_negatives)
+
+    @property
+    def row_needs(self) -> frozenset[Need]:
+        """What the loss needs of every row."""
+        return self.loss.needs - ({"negatives"} if self.random_negatives else set())
 
     def conflicts(self, stages: Mapping[str, Stage]) -> Iterator[Problem]:
         """What its loss and its pairs cannot do together."""
@@ -49,7 +61,10 @@ class Source(Spec):
             )
 
 
-def check_loss(loss: Loss, *, negatives: int | None) -> None:
-    """A `ValueError` where the loss needs negatives and none are shown."""
-    if "negatives" in loss.needs and negatives == 0:
+def check_loss(loss: Loss, *, negatives: int | None, random_negatives: int = 0) -> None:
+    """A `ValueError` where the loss needs negatives and none are shown, or something of them that random ones lack."""
+    if random_negatives and (lacking := loss.needs & {"targets", "guide"}):
+        what = "target scores" if "targets" in lacking else "vectors of the guide"
+        raise ValueError(f"loss {loss.kind} needs {what} of negatives, and random_negatives have none")
+    if "negatives" in loss.needs and negatives == 0 and not random_negatives:
         raise ValueError(f"loss {loss.kind} compares each query's own documents, so negatives must not be 0")

@@ -8,8 +8,9 @@ import torch
 from embedkit.retrieval.identity import CONFIG, read_config
 from embedkit.training.collator import Collator, Feed
 from embedkit.training.guides import guide_vectors
+from embedkit.training.mixing import Turns
 from embedkit.training.prompts import Prompts, prompts_of
-from embedkit.training.samplers import Batches, Draw, Turns, mixed
+from embedkit.training.samplers import Batches, Draw, mixed
 from embedkit.training.texts import Picks, text_batch
 from tests.training.examples import examples
 
