@@ -1,0 +1,79 @@
+"""Where else than in stats.json the numbers of a training go: TensorBoard, Weights & Biases, trackio, MLflow."""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from embedkit.core.errors import EmbedkitError
+
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+PROJECT: Final = "embedkit"
+_LIBRARIES: Final = {"tensorboard": ("tensorboard", "tensorboardX")}  # any of which will do; of others, their name
+
+
+def check_installed(trackers: Sequence[Tracker]) -> None:
+    """Raise `EmbedkitError` if a tracker is not installed."""
+    for tracker in trackers:
+        if not any(importlib.util.find_spec(name) for name in _LIBRARIES.get(tracker, (tracker,))):
+            raise EmbedkitError(f"trackers: {tracker} is not installed; `pip install {tracker}`, or leave it out")
+
+
+@contextmanager
+def tracking(trackers: Sequence[Tracker], folder: Path) -> Iterator[None]:
+    """Within it, what trackers write themselves goes below `folder`, and nothing leaves the machine unless the user's
+    settings of the tracker say where to: all of them are read from the environment, and those that are there stay."""
+    if not trackers:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    added = {name: value for name, value in _settings(trackers, folder).items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def callbacks(trackers: Sequence[Tracker], folder: Path, *, done: int | None) -> list[Any]:
+    """Those of the trainer's callbacks that cannot be named to it. `done`: the step that is gone on from, if any.
+
+    What an interrupted run has told TensorBoard of later steps is to be told anew, so it is hidden there.
+    """
+    if "tensorboard" not in trackers:
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=0 if done is None else done + 1)  # type: ignore[no-untyped-call]
+    return [TensorBoardCallback(writer)]  # type: ignore[no-untyped-call]
+
+
+def named(trackers: Sequence[Tracker]) -> list[str]:
+    """Those that the trainer is given by name, as its `report_to`."""
+    return [tracker for tracker in trackers if tracker != "tensorboard"]
+
+
+def _settings(trackers: Sequence[Tracker], folder: Path) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    if "wandb" in trackers:
+        found |= {"WANDB_DIR": str(folder), "WANDB_PROJECT": PROJECT, "WANDB_SILENT": "true"}
+        if not _logged_in():
+            found["WANDB_MODE"] = "offline"  # `wandb sync` sends it later
+    if "trackio" in trackers:
+        found["TRACKIO_DIR"] = str(folder / "trackio")
+    if "mlflow" in trackers:
+        found |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder.resolve()}/mlflow.db", "MLFLOW_EXPERIMENT_NAME": PROJECT}
+    return found
+
+
+def _logged_in() -> bool:
+    """Whether W&B knows a key to send with; without one it would ask for it on the terminal."""
+    if "WANDB_API_KEY" in os.environ:
+        return True
+    import wandb
+
+    return bool(getattr(getattr(wandb, "api", None), "api_key", None))
