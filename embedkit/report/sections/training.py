@@ -10,7 +10,7 @@ from embedkit.report.lineage import Lineage, Node
 from embedkit.report.plots import curve
 from embedkit.report.tables import number
 
-KINDS = ("train", "train_st")
+KINDS = ("train", "train_st", "adore")
 
 
 @dataclass(frozen=True)
