@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers.base.losses.gradcache import _create_minibatch, _get_batch_size, _minibatch_ranges
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -48,6 +47,8 @@ class Chunking:
 
 def texts_in(features: Features) -> int:
     """How many texts these are the features of."""
+    from sentence_transformers.base.losses.gradcache import _get_batch_size
+
     return len(features["offsets"]) if "offsets" in features else int(_get_batch_size(features))
 
 
@@ -147,6 +148,8 @@ def _part(features: Features, rows: Tensor, start: int, stop: int) -> Features:
 
 def _in_order(features: Features, how: Chunking) -> list[Features]:
     """sentence-transformers' own division, which knows where unpadded texts and the images of a text end."""
+    from sentence_transformers.base.losses.gradcache import _create_minibatch, _minibatch_ranges
+
     counted = "cu_seq_lens_q" in features or "attention_mask" in features
     tokens = how.tokens if counted and isinstance(how.tokens, int) else None
     if tokens is None and how.size is None:

@@ -76,9 +76,11 @@ def _watch(parts: Parts) -> None:
 
     from embedkit.training.collator import Collator
     from embedkit.training.objective import Objective
+    from embedkit.training.tokenising import Later
     from embedkit.training.watching import Watch
 
     parts.watch(Collator, "__call__", "collation")
+    parts.watch(Later, "on", "collation")
     parts.watch(Objective, "forward", "loss")
     parts.watch(SentenceTransformer, "forward", "forward")
     parts.watch(Accelerator, "backward", "backward")

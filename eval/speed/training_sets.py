@@ -72,23 +72,23 @@ def write_dev_split(data: Path, name: str, path: Path, *, queries: int = 300, do
 
 def batches_of(pairs: Path, model: Path, folder: Path, *, steps: int, batch_size: int) -> list[Texts]:
     """The batches that embedkit's trainer sees, found by training a model that costs nothing."""
-    from sentence_transformers import SentenceTransformer
+    from embedkit.training.collator import Collator
 
-    small = _small(model, folder / "small")
-    seen: dict[str | None, list[list[str]]] = {"query": [], "document": []}
-    original = SentenceTransformer.preprocess
+    seen: list[Texts] = []
+    original = Collator.texts
 
-    def spying(self: SentenceTransformer, texts: list[str], **kwargs: Any) -> Any:
-        seen.setdefault(kwargs.get("task"), []).append(list(texts))
-        return original(self, texts, **kwargs)
+    def spying(self: Collator, step: int) -> Any:
+        found = original(self, step)
+        seen.append(Texts(found.queries, found.documents))
+        return found
 
-    SentenceTransformer.preprocess = spying
+    Collator.texts = spying  # type: ignore[method-assign]
     try:
         stage = Train(model="model", pairs="pairs", steps=steps, batch_size=batch_size, device="cpu")
-        train(stage, small, pairs, folder / "spy")
+        train(stage, _small(model, folder / "small"), pairs, folder / "spy")
     finally:
-        SentenceTransformer.preprocess = original
-    return [Texts(*texts) for texts in zip(seen["query"], seen["document"], strict=True)][:steps]
+        Collator.texts = original  # type: ignore[method-assign]
+    return seen[:steps]
 
 
 def train(stage: Train, model: Path, pairs: Path, folder: Path, emit: Any = None) -> None:
