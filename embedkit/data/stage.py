@@ -32,7 +32,7 @@ from embedkit.data.pretrained import AnyModelSource, InHub, copy_model
 from embedkit.data.sources import AnySource
 from embedkit.data.summary import data_stats
 from embedkit.data.weak import AnyWeakPairs, WeakPair, collect
-from embedkit.retrieval.model_folder import describe
+from embedkit.retrieval.model_folder import describe, told
 
 
 class Pretrained(Stage):
@@ -56,20 +56,7 @@ class Pretrained(Stage):
             set_max_length(out, self.max_length)
         if self.prompts is not None:
             set_prompts(out, self.prompts)
-        card = describe(out)
-        size = f"{card.parameters / 1e6:.1f} M parameters ({card.embedding_parameters / 1e6:.1f} M in embedding tables)"
-        prompts = [f"{name} prompt {text!r}" for name, text in sorted(card.prompts.items()) if text]
-        write_stats(
-            out,
-            {
-                "summary": [", ".join([size, f"{card.dimensions} dimensions, {card.max_tokens} tokens", *prompts])],
-                "counts": {"parameters": card.parameters, "embedding_parameters": card.embedding_parameters},
-                "warnings": [],
-                "dimensions": card.dimensions,
-                "max_length": card.max_tokens,
-                "prompts": dict(card.prompts),
-            },
-        )
+        write_stats(out, told(describe(out)))
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """From the headers of local weights; nothing is known of a hub model before it is fetched."""

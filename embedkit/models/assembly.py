@@ -103,7 +103,7 @@ def write(model: SentenceTransformer, out: Path) -> None:
 
 
 def _check_towers(query: SentenceTransformer, document: SentenceTransformer) -> None:
-    facts = {
+    facts: dict[str, list[Any]] = {
         "dimensions": [model.get_embedding_dimension() for model in (query, document)],
         "similarity": [model.similarity_fn_name for model in (query, document)],
         "truncation": [model.truncate_dim for model in (query, document)],

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from embedkit.core.errors import ModelError
 from embedkit.core.spec import Spec
@@ -71,7 +71,15 @@ class LayerwisePooling(Spec):
         return Module(dimension, layers, self.latents, self.heads, include_prompt=self.include_prompt)
 
 
-AnyPooling = Annotated[PlainPooling | LatentPooling | LayerwisePooling, Field(discriminator="kind")]
+def _named(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+_Name = Literal["mean", "cls", "lasttoken", "latent_attention", "layerwise"]
+_OneOf = Annotated[PlainPooling | LatentPooling | LayerwisePooling, Field(discriminator="kind")]
+
+AnyPooling = Annotated[_OneOf, BeforeValidator(_named, json_schema_input_type=_Name | _OneOf)]
+"""A pooling, or the name of one that is to have its defaults."""
 
 
 def _check_heads(kind: str, heads: int, dimension: int) -> None:

@@ -38,9 +38,9 @@ def encode(
     Batches depend on a shard's texts alone, so the same shard gives the same bytes on one machine. `batch_tokens` None:
     what suits the device; `workers`: see `tokenised_ahead`. Raises `ModelError` if a batch is too much for a GPU.
     """
-    budget = batch_tokens or (_CPU_TOKENS if model.device.type == "cpu" else _GPU_TOKENS)
+    budget = batch_tokens or token_budget(model)
     try:
-        if can_tokenise(model):
+        if can_tokenise(model, identity.route):
             for tokens in tokenised_ahead(model, shards, identity, workers=workers):
                 yield _forward(model, tokens, identity, budget)
         else:
@@ -50,6 +50,11 @@ def encode(
         raise ModelError(
             f"the GPU has too little memory for a batch of {budget:,} tokens; set a smaller `batch_tokens`"
         ) from error
+
+
+def token_budget(model: "SentenceTransformer") -> int:
+    """Tokens of one forward pass that suit the model's device."""
+    return _CPU_TOKENS if model.device.type == "cpu" else _GPU_TOKENS
 
 
 def token_batches(counts: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -67,9 +72,19 @@ def token_batches(counts: NDArray[np.int64], budget: int) -> Iterator[NDArray[np
 
 @torch.inference_mode()
 def _forward(model: "SentenceTransformer", tokens: Tokens, identity: VectorIdentity, budget: int) -> Floats:
-    """Vectors of tokenised texts. They stay on the device until the last is made, so no batch waits for a copy."""
     model.eval()
-    here = tokens.on(model.device, Layout.of(model))
+    return encode_tokens(model, tokens, identity, batch_tokens=budget)
+
+
+def encode_tokens(
+    model: "SentenceTransformer", tokens: Tokens, identity: VectorIdentity, *, batch_tokens: int | None = None
+) -> Floats:
+    """(n, D) vectors of tokenised texts, for a model that `can_tokenise`, in the mode it is in.
+
+    They stay on the device until the last is made, so no batch waits for a copy.
+    """
+    budget = batch_tokens or token_budget(model)
+    here = tokens.on(model.device, Layout.of(model, identity.route))
     batches = list(token_batches(tokens.counts, budget))
     with computing(identity.precision, model.device):
         parts = [_finished(model(here.batch(rows), task=identity.route), identity) for rows in batches]

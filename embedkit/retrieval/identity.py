@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from embedkit.core.errors import ArtifactError, ModelError
+from embedkit.core.errors import ArtifactError, ModelError, did_you_mean
 from embedkit.core.spec import digest
 from embedkit.core.store import MANIFEST, read_manifest, sha256
+from embedkit.retrieval.routes import files_for
 
 Task = Literal["query", "document", "text"]  # text: neither, as in clustering
 Similarity = Literal["cosine", "dot"]
@@ -18,12 +19,13 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Storage = Literal["float32", "float16"]
 
 CONFIG: Final = "config_sentence_transformers.json"
+TRAINING_STATE: Final = "training.state"  # in safetensors' format: what a training goes on with, not the model's
 _FORMAT: Final = 1  # raise it when the same identity would now give other vectors
 
 # Files at the top of a model folder that no vector depends on. Whatever is not named here counts.
 # CONFIG is left out because what it says about vectors (prompt, truncation, normalisation) is part of the identity.
 _IGNORED: Final = (
-    *("README*", "LICENSE*", ".gitattributes", ".gitignore", MANIFEST, "stats.json", CONFIG),
+    *("README*", "LICENSE*", ".gitattributes", ".gitignore", MANIFEST, "stats.json", CONFIG, TRAINING_STATE),
     *("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.*", "scaler.*", "rng_state*"),
 )
 _IGNORED_FOLDERS: Final = (".git/", ".cache/")
@@ -33,7 +35,7 @@ _IGNORED_FOLDERS: Final = (".git/", ".cache/")
 class VectorIdentity:
     """Everything a text's vector depends on besides the text."""
 
-    model: str  # digest of weights, module configurations and tokenizer
+    model: str  # digest of weights, module configurations and tokenizer, of the task's tower if there are several
     task: Task  # models may have other weights, lengths or templates for queries than for documents
     prompt: str
     max_length: int | None  # None: the model's own
@@ -67,7 +69,7 @@ def vector_identity(
     storage: Storage = "float32",
 ) -> VectorIdentity:
     """The identity of vectors that the model in `folder` gives under these settings."""
-    model = model_digest(folder)
+    model = model_digests(folder)[task]
     return VectorIdentity(model, task, prompt, max_length, precision, backend, truncate_dim, normalize, storage)
 
 
@@ -76,11 +78,23 @@ def model_digest(folder: Path) -> str:
 
     Does not move with the folder's place, its model card or the versions and prompts noted in its configuration.
     """
+    return digest_of_files(_digests(folder))
+
+
+def model_digests(folder: Path) -> dict[Task, str]:
+    """`model_digest` of what embeds a text of each task: of a model of several towers, of that tower alone, and then
+    the same as of the model the tower was made of."""
+    files = _digests(folder)
+    return {task: digest_of_files(files_for(folder, files, task)) for task in get_args(Task)}
+
+
+def _digests(folder: Path) -> Mapping[str, str]:
+    """path below the folder -> SHA-256."""
     if _is_artifact(folder):  # finished artifacts never change, so their digests need not be taken again
-        return digest_of_files(read_manifest(folder).files)
+        return read_manifest(folder).files
     paths = (path for path in folder.rglob("*") if path.is_file())
     named = {path.relative_to(folder).as_posix(): path for path in paths}
-    return digest_of_files({name: sha256(path) for name, path in named.items() if not _ignored(name)})
+    return {name: sha256(path) for name, path in named.items() if not _ignored(name)}
 
 
 def digest_of_files(files: Mapping[str, str]) -> str:
@@ -119,6 +133,26 @@ def read_config(folder: Path) -> ModelConfig:
     wanted: dict[Task, str] = {name: prompts.get(name, "") for name in ("query", "document")}
     wanted["text"] = prompts.get(str(raw.get("default_prompt_name")), "")
     return ModelConfig(wanted, similarity, raw.get("truncate_dim"), prompts)
+
+
+def prompts_by_name(folder: Path, names: Mapping[Task, str | None], *, called: str) -> dict[Task, str]:
+    """The model's prompts, those of `names` chosen among all it declares; `called` is the model in messages.
+
+    Raises `ModelError` for a name that the model does not declare.
+    """
+    config = read_config(folder)
+    chosen = dict(config.prompts)
+    for task, name in names.items():
+        if name is None:
+            continue
+        if name not in config.named_prompts:
+            there = ", ".join(repr(known) for known in config.named_prompts) or "none"
+            raise ModelError(
+                f"{task}_prompt: {called!r} declares no prompt {name!r}{did_you_mean(name, config.named_prompts)}; it "
+                f"has {there}. Declare it where the model comes from: `prompts: {{named: {{{name}: ...}}}}`"
+            )
+        chosen[task] = config.named_prompts[name]
+    return chosen
 
 
 def read_json(path: Path) -> Any:

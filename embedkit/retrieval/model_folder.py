@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from embedkit.core.errors import ModelError
+from embedkit.retrieval.routes import Part, pipeline
 
 _SAFE: Final = (".safetensors", ".json", ".txt", ".model")  # weights, configs, vocabularies, SentencePiece
 _OTHER_BACKENDS: Final = ("onnx", "openvino")
 _TABLES: Final = re.compile(r"embed|(^|\.)(wte|wpe)\.|^shared\.")
+_STATIC: Final = ("embedding.weight", "embeddings")  # the one table of a static embedding, and of model2vec's
 _CONFIGS: Final = "sentence_*_config.json"  # of the first module; the name once depended on the architecture
 _POSITIONS_AFTER_PADDING: Final = ("mpnet", "camembert", "longformer")  # like every kind of RoBERTa
 
@@ -49,6 +51,21 @@ def describe(model: Path) -> Card:
     return Card(parameters, tables, _dimensions(model), _max_tokens(model), prompts)
 
 
+def told(card: Card) -> dict[str, Any]:
+    """What the report shows of a model that was assembled or copied."""
+    size = f"{card.parameters / 1e6:.1f} M parameters ({card.embedding_parameters / 1e6:.1f} M in embedding tables)"
+    limit = f"{card.max_tokens} tokens" if card.max_tokens else "no limit of length"
+    prompts = [f"{name} prompt {text!r}" for name, text in sorted(card.prompts.items()) if text]
+    return {
+        "summary": [", ".join([size, f"{card.dimensions} dimensions, {limit}", *prompts])],
+        "counts": {"parameters": card.parameters, "embedding_parameters": card.embedding_parameters},
+        "warnings": [],
+        "dimensions": card.dimensions,
+        "max_length": card.max_tokens,
+        "prompts": dict(card.prompts),
+    }
+
+
 def _tensors(model: Path) -> Iterator[tuple[str, list[int]]]:
     """Name and shape of every tensor; the files' headers are read, not their data."""
     from safetensors import SafetensorError, safe_open
@@ -65,8 +82,10 @@ def _tensors(model: Path) -> Iterator[tuple[str, list[int]]]:
 def _dimensions(model: Path) -> int:
     """Of the last module that says."""
     size = int(transformer_config(model).get("hidden_size") or 0)
+    if not size:
+        size = next((shape[1] for name, shape in _tensors(_first_module(model)) if name in _STATIC), 0)
     for module in _modules(model)[1:]:
-        path = model / str(module.get("path", "")) / "config.json"
+        path = model / module.path / "config.json"
         if not path.is_file():
             continue
         config = read_json(path)
@@ -110,13 +129,12 @@ def transformer_config(model: Path) -> dict[str, Any]:
 
 def _first_module(model: Path) -> Path:
     modules = _modules(model)
-    return model / str(modules[0].get("path", "")) if modules else model
+    return model / modules[0].path if modules else model
 
 
-def _modules(model: Path) -> list[dict[str, Any]]:
-    """Entries of modules.json; none for a plain transformers folder."""
-    path = model / "modules.json"
-    return list(read_json(path)) if path.is_file() else []
+def _modules(model: Path) -> list[Part]:
+    """What a document passes; nothing for a plain transformers folder."""
+    return pipeline(model, "document")
 
 
 def read_json(path: Path) -> Any:

@@ -2,7 +2,8 @@
 
 sentence-transformers pads when it tokenises, so a batch is settled before it is known how long its texts are. Here its
 own `Transformer.preprocess` tokenises a whole shard without padding, with all it does about prompts, lengths and
-special tokens; then texts of equal length go together, and padding them is one gather.
+special tokens; then texts of equal length go together, and padding them is one gather. Static embeddings need no
+padding: their tokens come end to end as they are. Of a model with a tower for each task, the task's tower reads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _UNPADDED: Final[Any] = {"text": {"padding": False}, "common": {"return_tensors": None}}
+_ROUTED: Final = ("modality", "task")
 Features = dict[str, Any]
 
 
@@ -48,11 +50,14 @@ class Layout:
     left: bool  # padding comes before the text
     flat: bool  # no padding at all: sentence-transformers' unpadded input of variable-length flash attention
     first_position: int  # of a text's tokens, if flat
+    bags: bool = False  # no padding, and nothing said of a token but its text: the input of static embeddings
 
     @staticmethod
-    def of(model: "SentenceTransformer") -> "Layout":
+    def of(model: "SentenceTransformer", task: str | None = None) -> "Layout":
         """What the tokenizer and the attention of a model that `can_tokenise` want."""
-        module: Any = model[0]
+        module: Any = reader(model, task)
+        if _is_static(module):
+            return Layout({}, left=False, flat=False, first_position=0, bags=True)
         tokenizer = module.tokenizer
         padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
         return Layout(
@@ -76,6 +81,8 @@ class DeviceTokens:
 
     def batch(self, rows: NDArray[np.int64]) -> Features:
         """What `SentenceTransformer.preprocess` gives of these texts."""
+        if self.layout.bags:
+            return {**self._bags(rows), **self.extras}
         return {**(self._flat(rows) if self.layout.flat else self._padded(rows)), **self.extras}
 
     def _padded(self, rows: NDArray[np.int64]) -> Features:
@@ -96,34 +103,65 @@ class DeviceTokens:
         counts = self.counts[rows]
         ends = np.cumsum(counts)
         text = np.repeat(np.arange(len(rows)), counts)
-        positions = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
+        positions, ids = self._end_to_end(rows)
         bounds = self._send(np.concatenate([[0], ends]).astype(np.int32))
         longest = int(counts.max(initial=0))
-        ids = self.columns["input_ids"][self._send(np.repeat(self.starts[rows], counts) + positions)]
         return {
-            "input_ids": ids.long()[None],
+            "input_ids": ids[None],
             "position_ids": self._send(positions + self.layout.first_position)[None],
             "seq_idx": self._send(text.astype(np.int32))[None],
             **{"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest},
         }
+
+    def _bags(self, rows: NDArray[np.int64]) -> Features:
+        """As `torch.nn.EmbeddingBag` takes it."""
+        counts = self.counts[rows]
+        return {"input_ids": self._end_to_end(rows)[1], "offsets": self._send(np.cumsum(counts) - counts)}
+
+    def _end_to_end(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
+        """Places within their texts, and ids, of the tokens of some texts, one text after the other."""
+        counts = self.counts[rows]
+        positions = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return positions, self.columns["input_ids"][self._send(np.repeat(self.starts[rows], counts) + positions)].long()
 
     def _send(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
-def can_tokenise(model: "SentenceTransformer") -> bool:
-    """Whether `tokenise` serves this model: it begins with a text Transformer that a fast tokenizer feeds, and nothing
-    about padding is special. All others are for sentence-transformers' own `encode`."""
+def can_tokenise(model: "SentenceTransformer", task: str | None = None) -> bool:
+    """Whether `tokenise` serves a model's texts of this task: a text Transformer that a fast tokenizer feeds and that
+    does nothing special about padding reads them, or a static embedding. All others are for sentence-transformers' own
+    `encode`."""
     from sentence_transformers.base.modules import Transformer
 
-    first: Any = model[0]
+    first: Any = reader(model, task)
+    if _is_static(first):
+        return True
     if type(first) is not Transformer or first.transformer_task != "feature-extraction":
         return False
     tokenizer: Any = first.tokenizer
     plain = first.query_expansion is None and not first.processing_kwargs and set(first.modality_config) == {"text"}
     fast = first.processor is tokenizer and tokenizer.is_fast and tokenizer.pad_token_id is not None
     return bool(plain and fast)
+
+
+def reader(model: "SentenceTransformer", task: str | None) -> Any:
+    """The module that texts of a task come to first: of a Router that knows tasks alone, the first of the route."""
+    from sentence_transformers.base.modules import Router
+
+    first: Any = model[0]
+    if not isinstance(first, Router) or first.route_mappings:
+        return first
+    routes: Any = first.sub_modules
+    route = next((name for name in (task, "text", first.default_route) if name in routes), None)
+    return first if route is None or (task is not None and route != task) else routes[route][0]
+
+
+def _is_static(module: Any) -> bool:
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    return type(module) is StaticEmbedding
 
 
 def tokenise(model: "SentenceTransformer", texts: Sequence[str], identity: VectorIdentity) -> Tokens:
@@ -133,8 +171,13 @@ def tokenise(model: "SentenceTransformer", texts: Sequence[str], identity: Vecto
         return Tokens(
             {"input_ids": np.asarray(found["input_ids"][0], dtype=np.int32)},
             np.asarray(found["cu_seq_lens_q"].diff(), dtype=np.int64),
-            {name: found[name] for name in ("modality", "prompt_length") if name in found},
+            {name: found[name] for name in (*_ROUTED, "prompt_length") if name in found},
         )
+    if "offsets" in found:
+        ids = np.asarray(found["input_ids"], dtype=np.int32)
+        starts = np.asarray(found["offsets"], dtype=np.int64)
+        counts = np.append(starts[1:], len(ids)) - starts
+        return Tokens({"input_ids": ids}, counts, {name: found[name] for name in _ROUTED if name in found})
     lists = {name: values for name, values in found.items() if isinstance(values, list)}
     return Tokens(
         {name: np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]) for name, rows in lists.items()},

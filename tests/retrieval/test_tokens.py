@@ -7,11 +7,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
+from tokenizers import Tokenizer
 from transformers import DataCollatorWithFlattening
 
 from embedkit.retrieval.identity import VectorIdentity
-from embedkit.retrieval.tokens import Layout, Tokens, can_tokenise, tokenise
+from embedkit.retrieval.tokens import Layout, Tokens, can_tokenise, reader, tokenise
 from tests.tiny import WORDS
 
 TEXTS = [" ".join(WORDS[i % 40 : i % 40 + 1 + i % 9]) for i in range(20)] + ["", " ".join(WORDS)]
@@ -85,8 +86,50 @@ def test_only_plain_text_transformers_are_tokenised_here(model, tiny_model):
     model[0].processing_kwargs = {}
     model.tokenizer.pad_token = None
     assert not can_tokenise(model)
-    router = Router.for_query_document([Transformer(str(tiny_model)), Pooling(32)], [Transformer(str(tiny_model))])
-    assert not can_tokenise(SentenceTransformer(modules=[router], device="cpu"))
+    reading, static = Transformer(str(tiny_model)), StaticEmbedding(tokenizer_of(tiny_model), embedding_dim=32)
+    assert can_tokenise(SentenceTransformer(modules=[static], device="cpu"))
+    routes = {"query": [static], "document": [reading, Pooling(32)]}
+    router = SentenceTransformer(modules=[Router(routes, default_route="document")], device="cpu")
+    assert [reader(router, task) for task in ("query", "document", None)] == [static, reading, reading]
+    assert can_tokenise(router, "query")
+    assert can_tokenise(router)
+    reading.processing_kwargs = {"text": {"padding": "max_length"}}
+    assert can_tokenise(router, "query")
+    assert not can_tokenise(router, "document")
+    assert not can_tokenise(router, "unheard of")  # for sentence-transformers to refuse
+    routed = Router(routes, route_mappings={("query", None): "document"})
+    assert not can_tokenise(SentenceTransformer(modules=[routed], device="cpu"), "query")
+
+
+def tokenizer_of(folder):
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("prompt", ["", "show file "])
+def test_batches_of_static_embeddings(tiny_model, prompt):
+    static = StaticEmbedding(tokenizer_of(tiny_model), embedding_dim=8)
+    model = SentenceTransformer(modules=[static], device="cpu")
+    tokens = tokenise(model, TEXTS, identity(prompt)).on(CPU, Layout.of(model))
+    for rows in BATCHES:
+        expected = model.preprocess([TEXTS[row] for row in rows], prompt=prompt)
+        found = tokens.batch(rows)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert (found[name] == value).all()
+            assert found[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("task", ["query", "document"])
+def test_batches_of_a_tower_are_that_towers(tiny_model, task):
+    static = StaticEmbedding(tokenizer_of(tiny_model), embedding_dim=32)
+    router = Router.for_query_document([static], [Transformer(str(tiny_model)), Pooling(32)])
+    model = SentenceTransformer(modules=[router], device="cpu")
+    tokens = tokenise(model, TEXTS, identity(task=task)).on(CPU, Layout.of(model, task))
+    for rows in BATCHES:
+        expected, found = model.preprocess([TEXTS[row] for row in rows], task=task), tokens.batch(rows)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert (found[name] == value).all() if isinstance(value, torch.Tensor) else found[name] == value
 
 
 def test_tokens_are_small():
