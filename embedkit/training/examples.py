@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError
+from embedkit.core.memory import release
 from embedkit.core.records import Pairs, open_corpus, open_queries
 from embedkit.losses.base import Need
 from embedkit.training.classes import classes_of
@@ -113,7 +114,10 @@ def open_examples(folder: Path, work: Path, *, needs: Set[Need] = frozenset()) -
     asked, corpus = open_queries(folder, work), open_corpus(folder, work)
     queries = Table.of("query", asked.ids, asked.texts, asked.classes)
     documents = Table.of("document", corpus.ids, corpus.documents(), corpus.classes)
-    return _examples(read_file(folder, queries, documents), queries, documents, needs)
+    release(cycles=False)
+    read = read_file(folder, queries, documents)
+    release(cycles=False)
+    return _examples(read, queries, documents, needs)
 
 
 def _examples(read: Read, queries: Table, documents: Table, needs: Set[Need]) -> Examples:

@@ -63,8 +63,9 @@ class Sizes(Spec):
         of_group: dict[str | None, float] = {}
         for source, size in zip(sources, sizes, strict=True):
             of_group[source.group] = of_group.get(source.group, 0.0) + size
-        part: dict[str | None, float] = {**self.groups, None: 1.0 - sum(self.groups.values())}
-        return [part[s.group] * size / of_group[s.group] for s, size in zip(sources, sizes, strict=True)]
+        rest = 1.0 - sum(self.groups.values())
+        parts = [rest if source.group is None else self.groups[source.group] for source in sources]
+        return [part * size / of_group[source.group] for part, size, source in zip(parts, sizes, sources, strict=True)]
 
 
 AnyMixing = Annotated[Shares | Sizes, Field(discriminator="kind")]

@@ -39,12 +39,12 @@ class Synthetic:
         data, context = folder / "data", Context(folder / "prepared", folder / "embeddings")
         (data / "qrels").mkdir(parents=True)
         context.work.mkdir()
-        corpus = {"doc_id": _ids("d"), "title": lambda rows: [""] * len(rows), "text": lambda rows: _texts(rows, 40)}
-        _write(data / "corpus.parquet", self.documents, corpus)
-        _write(data / "queries.parquet", self.queries, {"query_id": _ids("q"), "text": lambda rows: _texts(rows, 8)})
+        corpus = {"doc_id": ids("d"), "title": lambda rows: [""] * len(rows), "text": lambda rows: texts(rows, 40)}
+        write_table(data / "corpus.parquet", self.documents, corpus)
+        write_table(data / "queries.parquet", self.queries, {"query_id": ids("q"), "text": lambda rows: texts(rows, 8)})
         relevance = {"relevance": lambda rows: np.ones(len(rows), dtype=np.int32)}
-        judged = {"query_id": _ids("q"), "doc_id": lambda rows: _ids("d")(self.relevant(rows)), **relevance}
-        _write(data / "qrels" / "train.parquet", self.queries, judged)
+        judged = {"query_id": ids("q"), "doc_id": lambda rows: ids("d")(self.relevant(rows)), **relevance}
+        write_table(data / "qrels" / "train.parquet", self.queries, judged)
         with patch.object(StoredEncoder, "_encode", self._encode):
             encoder = open_encoder(model, context)
             encoder.stored("document", open_corpus(data, context.work).documents())
@@ -70,8 +70,8 @@ class Synthetic:
         def encode(
             _: StoredEncoder, shards: Iterable[Sequence[str]], identity: VectorIdentity
         ) -> Generator[Floats, None, None]:
-            for texts in shards:
-                rows = np.array([int(found[0]) for found in map(_NUMBER.search, texts) if found], dtype=np.int64)
+            for some in shards:
+                rows = np.array([int(found[0]) for found in map(_NUMBER.search, some) if found], dtype=np.int64)
                 vectors = self.asked(rows) if identity.task == "query" else self.near(rows)
                 yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -85,11 +85,12 @@ class Synthetic:
         return first, second, centres
 
 
-def _ids(letter: str) -> Column:
+def ids(letter: str) -> Column:
+    """A letter and the row."""
     return lambda rows: [f"{letter}{row}" for row in rows.tolist()]
 
 
-def _texts(rows: Rows, words: int) -> list[str]:
+def texts(rows: Rows, words: int) -> list[str]:
     """Texts that begin with their row; common words and rare ones, as in natural language."""
     rng = np.random.default_rng([words, int(rows[0])])
     drawn = np.minimum(rng.zipf(1.3, (len(rows), words)), len(_WORDS) ** 2 - 1)
@@ -97,7 +98,8 @@ def _texts(rows: Rows, words: int) -> list[str]:
     return [f"{row} {' '.join(some)}" for row, some in found]
 
 
-def _write(path: Path, count: int, columns: Mapping[str, Column]) -> None:
+def write_table(path: Path, count: int, columns: Mapping[str, Column]) -> None:
+    """Write a table of `count` rows, whose columns are made from rows, some at a time."""
     writer = None
     for start in range(0, count, _AT_A_TIME):
         rows = np.arange(start, min(start + _AT_A_TIME, count))

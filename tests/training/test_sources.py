@@ -1,6 +1,7 @@
 """What pairs may bring along reaches the losses that need it, from files to the trained model."""
 
 import json
+import math
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -21,6 +22,7 @@ from embedkit.mining.filters import PercentOfPositive
 from embedkit.mining.stage import Mine, Teach
 from embedkit.mining.teacher import BM25
 from embedkit.recipe import AnyStage
+from embedkit.training.mixing import Sizes, apportion
 from embedkit.training.sources import Source
 from embedkit.training.stage import Train
 from tests.tiny import WORDS, build_tiny_beir, write_jsonl
@@ -184,6 +186,9 @@ GUIDED = {"kind": "guided", "loss": {"kind": "infonce"}}
         ({"guide": "g"}, "has a guide, 'g', that no loss uses"),
         ({"sources": [{"pairs": "p", "share": 0}]}, "greater than 0"),
         ({"sources": [{"pairs": "p", "loss": {"kind": "margin_mse"}, "negatives": 0}]}, "negatives must not be 0"),
+        ({"group": "g"}, "has the group 'g', which mixing shares does not look at"),
+        ({"mixing": {"kind": "sizes", "groups": {"g": 0.7}}}, "gives the group 'g' steps, but no source is of it"),
+        ({"sources": [{"pairs": "p", "batch_size": 1}]}, "greater than or equal to 2"),
         ({"tile_rows": 0}, "greater than 0"),
         ({"tile_rows": "all"}, "tile_rows"),
     ],
@@ -258,6 +263,17 @@ def test_epochs_are_passes_over_the_stages_own_pairs(tiny_model, pairs, sts, tmp
     stage = BOTH.model_copy(update={"steps": None, "epochs": 1.0})
     counts = [s["counts"]["steps"] for s in read_stats(run(stage, tiny_model, pairs, tmp_path, sts=sts))["sources"]]
     assert counts == [4, 2]  # 72 rows in batches of 16
+
+
+def test_steps_by_sizes_and_a_batch_size_of_its_own(tiny_model, pairs, sts, tmp_path):
+    other = Source(pairs="sts", loss=Pearson(), batch_size=6)
+    stage = BOTH.model_copy(update={"sources": (other,), "mixing": Sizes(power=1.0), "steps": None, "epochs": 2.0})
+    stats = read_stats(run(stage, tiny_model, pairs, tmp_path, sts=sts))
+    rows = [len(read_pairs(path).rows) for path in (pairs, sts)]
+    steps = math.floor(2 * rows[0] / 16 * sum(rows) / rows[0])
+    counts = [source["counts"] for source in stats["sources"]]
+    assert [count["steps"] for count in counts] == apportion(rows, steps)
+    assert [count["rows_seen"] for count in counts] == [counts[0]["steps"] * 16, counts[1]["steps"] * 6]
 
 
 def test_each_source_has_an_order_of_its_own(tiny_model, pairs, tmp_path):
