@@ -29,7 +29,7 @@ def open_run_folder(out: Path, steps: Sequence[Step], store: Store) -> None:
     Called before the first stage: a run that cannot be written fails at once, and `store gc` leaves its stages alone.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name in (*(step.name for step in steps if step.part_of is None), "report"):
+    for name in (*(link_name(step.name) for step in steps if step.part_of is None), "report"):
         if ((out / name).is_symlink() or (out / name).exists()) and not _is_ours(out / name):
             raise EmbedkitError(f"{out / name}: stands where a link to a stage's artifact goes; use another --out")
     root = _root(store, out)
@@ -50,7 +50,7 @@ def write_outputs(
 ) -> None:
     """Fill the run folder. Links of stages that the recipe no longer has are removed; other files are left alone."""
     whole = [step for step in steps if step.part_of is None]
-    links = {step.name: artifacts[step.name].path for step in whole}
+    links = {link_name(step.name): artifacts[step.name].path for step in whole}
     for step in whole:
         if step.stage.produces == "report":
             links.setdefault("report", artifacts[step.name].path)
@@ -62,6 +62,11 @@ def write_outputs(
     if made or not _same_keys(out / PROVENANCE, steps):
         _write_json(out / PROVENANCE, _provenance(recipe, steps, artifacts, made, store, seconds))
     _write_json(_root(store, out), {"out": str(out.resolve()), "keys": sorted({step.key for step in steps})})
+
+
+def link_name(stage: str) -> str:
+    """What the link to a stage's artifact is called: a round of a stage, `NAME/1`, cannot lie in the folder `NAME`."""
+    return stage.replace("/", ".")
 
 
 def _link(link: Path, target: Path) -> None:

@@ -20,19 +20,27 @@ from embedkit.evaluation.contamination.stage import Contamination
 from embedkit.evaluation.stage import Evaluate
 from embedkit.expansion import SUITE, expand_suites
 from embedkit.mining.stage import Mine, Teach
+from embedkit.models.stage import Backbone, Static, Towers
 from embedkit.plan import check
+from embedkit.refresh import Refresh, Rounds, complete_schema, tagged
 from embedkit.report.stage import Package, Report
 from embedkit.soups.stage import Soup
+from embedkit.training.adore import Adore
 from embedkit.training.peers import NOT_OFFERED
 from embedkit.training.plain import TrainST
 from embedkit.training.stage import Train
 
 AnyStage = Annotated[
     Pretrained
+    | Backbone
+    | Towers
+    | Static
     | Data
     | Weak
     | Train
     | TrainST
+    | Refresh
+    | Adore
     | Mine
     | Teach
     | Soup
@@ -98,10 +106,12 @@ def build_recipe(document: Document, *, folder: Path, path: Path | None = None) 
             )
         except ValidationError as error:
             place, known = ("stages", str(name)), lambda: schema()["$defs"]
-            problems.extend(problems_of(error, spec, place, definitions=known, not_offered=NOT_OFFERED))
+            problems.extend(problems_of(error, tagged(spec), place, definitions=known, not_offered=NOT_OFFERED))
+    rounds = Rounds.of(stages)
+    stages = dict(rounds.stages)
     if isinstance(raw, dict):
-        problems.extend(check(stages, _types(raw, stages)))
-    problems.extend([*unread, *_missing_files(stages)])
+        problems.extend(rounds.located(check(stages, _types(raw, stages))))
+    problems.extend([*unread, *rounds.located(_missing_files(stages))])
     if problems:
         located = sorted(((document.where(p.where), p) for p in problems), key=lambda item: item[0])
         raise RecipeError(*dict.fromkeys(f"{where.text}: {problem}" for where, problem in located))
@@ -114,6 +124,7 @@ def schema() -> dict[str, Any]:
     definitions = stage.pop("$defs", {})
     for name in ("Evaluate", "Contamination"):
         _allow_suite(definitions[name])
+    complete_schema(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "embedkit recipe",
@@ -153,7 +164,8 @@ def _top_level(value: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _types(raw: Mapping[str, Any], stages: Mapping[str, Stage]) -> dict[str, str]:
     """Artifact types of all stages named; `?` where the stage could not be read."""
-    return {str(name): stages[str(name)].produces if str(name) in stages else "?" for name in raw}
+    named = {str(name): "?" for name in raw}
+    return named | {name: stage.produces for name, stage in stages.items()}
 
 
 def _missing_files(stages: Mapping[str, Stage]) -> Iterator[Problem]:

@@ -16,6 +16,16 @@ class RandomBatches(Spec):
 
     kind: Literal["random"] = "random"
 
+    def embedded(self, rows: int, shown: int) -> int:
+        """About how many queries the model embeds for it, of so many rows, in a training that shows so many."""
+        return 0
+
+    def check(self, batch_size: int) -> None:
+        """Nothing."""
+
+    def check_installed(self) -> None:
+        """Nothing."""
+
 
 class TopicBatches(Spec):
     """Queries of a few topics in each batch, so that in-batch negatives are hard (TAS: topic-aware sampling).
@@ -31,6 +41,15 @@ class TopicBatches(Spec):
     per_batch: PositiveInt = 1
     # Steps on this source after which the model clusters anew what it is shown next; null: the start's clusters stay.
     every: PositiveInt | None = None
+
+    def embedded(self, rows: int, shown: int) -> int:
+        """About how many queries the model embeds for it, of so many rows, in a training that shows so many."""
+        return rows if self.every is None else max(rows, shown)
+
+    def check(self, batch_size: int) -> None:
+        """A `ValueError` where a batch has fewer rows than it is to have clusters."""
+        if self.per_batch > batch_size:
+            raise ValueError(f"batches: {self.per_batch} clusters in each batch, and batches have {batch_size} rows")
 
     def check_installed(self) -> None:
         """Raise `EmbedkitError` if FAISS is not there."""
@@ -49,6 +68,16 @@ class NGAMEBatches(Spec):
     kind: Literal["ngame"] = "ngame"
     every: PositiveInt | None = None  # steps on this source; null: a sixtieth of them
     doubled_at: tuple[Share, ...] = _DOUBLED  # parts of the run, as in the paper's code
+
+    def check(self, batch_size: int) -> None:
+        """Nothing."""
+
+    def check_installed(self) -> None:
+        """Nothing."""
+
+    def embedded(self, rows: int, shown: int) -> int:
+        """About how many queries the model embeds for it, of so many rows, in a training that shows so many."""
+        return shown
 
     @field_validator("doubled_at")
     @classmethod

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from embedkit.core.store import digests, sync_tree, write_atomically
 
+CHECKPOINTS = "checkpoints"  # in a training's work folder
 SEAL = "complete.json"
 STATE = "trainer_state.json"
 REMEMBERED = "objective.safetensors"

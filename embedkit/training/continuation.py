@@ -17,13 +17,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_pt_utils import safe_globals
+from transformers.trainer_pt_utils import safe_globals as _untyped
 
 from embedkit.core.errors import ArtifactError, StageError
 from embedkit.core.store import sha256
 from embedkit.retrieval.adapters import CONFIG as ADAPTER
 from embedkit.retrieval.identity import TRAINING_STATE
-from embedkit.training.checkpoints import SEAL, STATE, Checkpoints
+from embedkit.training.checkpoints import CHECKPOINTS, SEAL, STATE, Checkpoints
+from embedkit.training.distributed import from_main, is_main, meet
 
 _FORMAT: Final = 1
 _LEFT_OUT: Final = (SEAL, "training_args.bin", "README.md")  # made anew
@@ -32,6 +33,7 @@ _TENSORS: Final = ".safetensors"
 _TEXTS: Final = (".json", ".txt", ".model", ".jinja", ".md")
 
 Tensors = dict[str, Tensor]
+numbers_of_numpy: Any = _untyped  # lets through what numpy's random state is made of
 
 
 class Stop(TrainerCallback):
@@ -45,8 +47,9 @@ class Stop(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
-def keep_state(checkpoints: Checkpoints, out: Path) -> None:
-    """Write the newest checkpoint into the model's folder `out`; files that the model has as well are only named."""
+def keep_state(work: Path, out: Path) -> None:
+    """Write a training's last checkpoint into the model's folder `out`; files that the model has too are only named."""
+    checkpoints = Checkpoints(work / CHECKPOINTS)
     step = checkpoints.newest()
     if step is None:
         raise RuntimeError("a training in parts ended without a checkpoint")
@@ -71,7 +74,16 @@ def steps_in(model: Path) -> int:
     return int(json.loads(about["files"][STATE]["text"])["max_steps"])
 
 
-def restore(model: Path, checkpoints: Checkpoints) -> None:
+def go_on(model: Path, work: Path) -> None:
+    """Let the training in `work` resume from the state beside this model, unless it has gone further already."""
+    checkpoints = Checkpoints(work / CHECKPOINTS)
+    if from_main(checkpoints.newest) is None:
+        if is_main():
+            _restore(model, checkpoints)
+        meet()
+
+
+def _restore(model: Path, checkpoints: Checkpoints) -> None:
     """Make the checkpoint again whose state is beside this model."""
     about, tensors = _open(model)
     folder = checkpoints.folder(about["step"])
@@ -104,7 +116,7 @@ def _read(path: Path, place: str, tensors: Tensors) -> dict[str, Any]:
         tensors.update({f"{place}/{name}": tensor for name, tensor in load_file(path).items()})
         return {"as": "tensors"}
     if path.suffix in _PICKLED:
-        with safe_globals():
+        with numbers_of_numpy():
             found = torch.load(path, map_location="cpu", weights_only=True)
         return {"as": "tree", "tree": _encoded(found, place, tensors)}
     if path.suffix in _TEXTS:

@@ -35,13 +35,9 @@ class Part(Spec):
             raise ValueError(f"part {self.number} needs `after`: the stage that is part {self.number - 1}")
         return self
 
-    def begin(self, steps: int) -> int:
-        """Steps that are done before it, of so many in all."""
-        return steps * (self.number - 1) // self.of
-
-    def end(self, steps: int) -> int:
-        """Steps that are done after it."""
-        return steps * self.number // self.of
+    def span(self, steps: int) -> tuple[int, int]:
+        """Steps that are done before and after it, of so many in all."""
+        return steps * (self.number - 1) // self.of, steps * self.number // self.of
 
 
 def part_conflicts(stage: Stage, part: Part, stages: Mapping[str, Stage]) -> Iterator[Problem]:
@@ -71,5 +67,5 @@ def _settled(stage: Stage) -> Iterator[str]:
 def _setting(stage: Stage, name: str) -> Any:
     value = stage.model_dump(mode="json").get(name)
     if name == "sources":  # their pairs may change as well
-        return [{key: inner for key, inner in source.items() if key != "pairs"} for source in value]
+        return [{key: inner for key, inner in source.items() if key != "pairs"} for source in value or ()]
     return value

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Floats = NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Floats]  # texts of queries -> (n, D), of unit length
+Embed = Callable[[Sequence[str], str | None], Floats]  # texts of queries, and what stands before them -> (n, D)
 
 _SHARD: Final = 4096  # texts tokenised at a time
 _SHARED: Final = 64  # texts for each process, at least, to share them
@@ -94,13 +95,13 @@ class Weights:
     def __init__(self, start: Embed) -> None:
         self._embed = start
 
-    def follow(self, model: "SentenceTransformer", *, prompt: str | None, precision: Precision) -> None:
+    def follow(self, model: "SentenceTransformer", precision: Precision) -> None:
         """From now on, embed with `model`, which is being trained."""
-        self._embed = lambda texts: _shared(lambda some: embed(model, some, prompt=prompt, precision=precision), texts)
+        self._embed = lambda texts, prompt: _shared(partial(embed, model, prompt=prompt, precision=precision), texts)
 
-    def queries(self, texts: Sequence[str]) -> Floats:
+    def queries(self, texts: Sequence[str], prompt: str | None) -> Floats:
         """(n, D) vectors of unit length. With several processes, all must ask together for the same texts."""
-        vectors = self._embed(texts)
+        vectors = self._embed(texts, prompt)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.isfinite(norms).all():
             raise StageError("training: the model gives vectors that are not finite; lower learning_rate")
@@ -127,7 +128,7 @@ def embed(
         return np.concatenate(list(encode(model, shards, identity, workers=0)))
 
 
-def _shared(embed: Embed, texts: Sequence[str]) -> Floats:
+def _shared(embed: Callable[[Sequence[str]], Floats], texts: Sequence[str]) -> Floats:
     """What `embed` gives; the processes share the texts between them where there are enough."""
     if world_size() == 1 or len(texts) < _SHARED * world_size():
         return embed(texts)

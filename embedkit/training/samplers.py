@@ -71,7 +71,7 @@ class Batches:
         self.order = order or shuffled(len(examples.rows), seed=seed)
         self._conflicts = Conflicts(examples)
         self._made: deque[_Made] = deque(maxlen=2)  # the one before as well: whoever asks may look back
-        self._short: dict[int, int] = {}  # number of the pass -> how many of its batches are not full
+        self._short: dict[int, Places] = {}  # number of the pass -> steps of its batches that are not full
 
     def __len__(self) -> int:
         return self.steps
@@ -83,10 +83,13 @@ class Batches:
         rows = len(self.examples.rows)
         return [Draw(draw % rows, draw // rows) for draw in made.batches[step - made.first].tolist()]
 
-    def short(self) -> int:
-        """How many batches are smaller than `batch_size`. Costs what is still to be made of them."""
-        self._holding(self.steps - 1)
-        return sum(self._short.values())
+    def short(self, steps: int | None = None) -> int:
+        """How many of the first `steps` batches, or of all, are smaller than `batch_size`. Costs what is still to be
+        made of them."""
+        steps = self.steps if steps is None else steps
+        if steps:
+            self._holding(steps - 1)
+        return sum(int(np.count_nonzero(places < steps)) for places in self._short.values())
 
     def _holding(self, step: int) -> "_Made":
         """The pass that has the batch of a step."""
@@ -109,8 +112,7 @@ class Batches:
         batches, rest = filler.batches, np.array(filler.rest(), dtype=np.int64)
         if there.groups is not None:
             batches = batches.take(np.random.default_rng([self.seed, number, 1]).permutation(len(batches)))
-        within = batches.lengths[: max(self.steps - first, 0)]
-        self._short[number] = int(np.count_nonzero(within < self.batch_size))
+        self._short[number] = first + np.flatnonzero(batches.lengths < self.batch_size)
         return _Made(number, first, batches, rest, 0 if len(batches) else tried)
 
     def _draws(self, there: Pass, number: int, carried: Places) -> tuple[Places, Places]:

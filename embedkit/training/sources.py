@@ -27,6 +27,8 @@ class Source(Spec):
     vary_negatives: bool = False
     random_negatives: NonNegativeInt = 0
     batches: AnyBatching = RandomBatches()
+    query_prompt: str | None = None  # name of a prompt that the model declares; null: the model's for queries
+    document_prompt: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Source":

@@ -4,26 +4,33 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import JsonValue, NonNegativeInt, PositiveInt, model_validator
 
 from embedkit.core.errors import DataError, Problem
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
-from embedkit.core.records import read_pairs
 from embedkit.core.spec import Execution, ModelRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.losses import AnyLoss, InfoNCE
 from embedkit.retrieval.encoder import open_encoder
-from embedkit.training.collator import Collator, Feed
-from embedkit.training.examples import Examples, examples_of
+from embedkit.training.batching import AnyBatching, RandomBatches
+from embedkit.training.collator import Collator, Feed, own_share
+from embedkit.training.distributed import is_main
+from embedkit.training.examples import Examples, open_examples
 from embedkit.training.guides import guide_vectors
+from embedkit.training.memory import AnyMemory, check_memory
+from embedkit.training.mixing import AnyMixing, Shares, Turns, apportion
 from embedkit.training.objective import Objective
 from embedkit.training.options import Training
+from embedkit.training.parts import Part, part_conflicts
 from embedkit.training.prompts import Prompts, prompts_of
-from embedkit.training.samplers import Batches, Turns, apportion, mixed
+from embedkit.training.samplers import Batches, mixed
 from embedkit.training.sources import Source, check_loss
+
+if TYPE_CHECKING:
+    from embedkit.training.topics import Orders
 
 
 class Train(Training):
@@ -37,17 +44,30 @@ class Train(Training):
     positives: PositiveInt | None = 1  # shown per query and batch; null: all
     negatives: NonNegativeInt | None = None  # the query's own, shown per batch; null: all it has
     vary_negatives: bool = False  # show other negatives in each pass, instead of always the first ones
+    random_negatives: NonNegativeInt = 0  # more of them, drawn from the whole corpus for each query and pass (STAR)
+    memory: AnyMemory | None = None  # documents of earlier batches, as further negatives
     sources: tuple[Source, ...] = ()  # further pairs, which take turns with `pairs`
+    mixing: AnyMixing = Shares()  # of the steps, among `pairs` and `sources`
+    group: str | None = None  # of `pairs`, where mixing has groups
+    batches: AnyBatching = RandomBatches()  # of `pairs`: which rows go together
+    part: Part | None = None  # of a longer training; null: a training of its own
     guide: ModelRef | None = None  # embeds what is trained on, for losses that ask another model
     normalize: bool | None = None  # to unit length; null: where the model's similarity is cosine
     # Texts in a forward pass, to save memory: the same gradients but for the draw of dropout.
     chunk_size: Annotated[PositiveInt | None, Execution()] = None
+    # Tokens in a forward pass, to save memory as well; auto: texts of like lengths go together where that saves time.
+    chunk_tokens: Annotated[PositiveInt | Literal["auto"] | None, Execution()] = "auto"
     # Queries whose scores a loss holds at once, to save memory; null: all, auto: as many as are little memory.
     tile_rows: Annotated[PositiveInt | Literal["auto"] | None, Execution()] = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_loss(self.loss, negatives=self.negatives)
+        check_loss(self.loss, negatives=self.negatives, random_negatives=self.random_negatives)
+        if self.memory is not None:
+            check_memory([source.loss for source in self.all_sources])
+        self.mixing.check(self.all_sources)
+        for source in self.all_sources:
+            source.batches.check(source.batch_size or self.batch_size)
         guided = [source.loss.kind for source in self.all_sources if "guide" in source.loss.needs]
         if guided and self.guide is None:
             raise ValueError(f"loss {guided[0]} needs a guide: the name of a model stage")
@@ -64,6 +84,11 @@ class Train(Training):
             positives=self.positives,
             negatives=self.negatives,
             vary_negatives=self.vary_negatives,
+            random_negatives=self.random_negatives,
+            group=self.group,
+            batches=self.batches,
+            query_prompt=self.query_prompt,
+            document_prompt=self.document_prompt,
         )
         return own, *self.sources
 
@@ -73,37 +98,72 @@ class Train(Training):
             where = ("sources", number - 1) if number else ()
             for problem in source.conflicts(stages):
                 yield Problem((*where, *problem.where), problem.message)
+        if self.part is not None:
+            yield from part_conflicts(self, self.part, stages)
+
+    def facts(self) -> Mapping[str, JsonValue]:
+        """None; but raises `EmbedkitError` if what clusters queries, or a tracker, is not installed."""
+        for source in self.all_sources:
+            source.batches.check_installed()
+        return super().facts()
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write the trained model, and what training logged."""
-        feeds, turns = self._feeds(inputs, context)
-
+        from embedkit.training.bad_batches import readable
+        from embedkit.training.continuation import go_on, keep_state
+        from embedkit.training.held_out import open_held_out
         from embedkit.training.task import Task, in_order, numbered
+        from embedkit.training.tokenising import tokenising
         from embedkit.training.trainer import fit, open_model, save_model
 
-        model = open_model(inputs[self.model].path, self.device)
-        prompts = prompts_of(inputs[self.model].path)
-        collator = Collator(feeds, turns, model.preprocess, prompts, self.seed)
+        prompts = self._prompts(inputs, self)
+        orders = self._orders(inputs, context)
+        feeds, turns = self._feeds(inputs, context, orders)
+        begin, until = (0, len(turns)) if self.part is None else self.part.span(len(turns))
+        model = open_model(inputs[self.model].path, self)
+        if orders is not None:
+            _make_first(feeds, turns, begin)
+            orders.follow(model, "bfloat16" if self.precision == "bf16" else "float32")
+        if self.part is not None and self.part.after is not None:
+            go_on(inputs[self.part.after].path, context.work)
+        collator = Collator(feeds, turns, tokenising(model), self.seed, own_share())
         normalize = model.similarity_fn_name == "cosine" if self.normalize is None else self.normalize
         losses = [source.loss for source in self.all_sources]
         task = Task(
-            loss=Objective(model, losses, chunk_size=self.chunk_size, normalize=normalize, tile=self.tile_rows),
+            loss=Objective(
+                model,
+                losses,
+                chunk_size=self.chunk_size,
+                chunk_tokens=self.chunk_tokens,
+                normalize=normalize,
+                tile=self.tile_rows,
+                memory=self.memory,
+            ),
             dataset=numbered(len(turns)),
             batch_size=1,
             batch_sampler=in_order,
-            ids=lambda rows: collator.texts(rows[0]).ids,
+            told=lambda rows: readable(collator.texts(rows[0])),
             collator=collator,
         )
-        history = fit(self, model, task, steps=len(turns), context=context)
+        held_out = open_held_out(self, inputs, context, prompts)
+        trained = fit(self, model, task, steps=len(turns), context=context, held_out=held_out, until=until)
+        if not is_main():
+            return
         save_model(model, out)
-        stats = self._stats(feeds, turns, history, prompts)
+        if until < len(turns):
+            keep_state(context.work, out)
+        stats = trained.added_to(self._stats(feeds, turns, trained.history, prompts))
+        if held_out is not None:
+            stats["warnings"] += held_out.warnings(query for feed in feeds for query in feed.examples.queries)
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json"), "normalize": normalize})
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
-        """See `Training.forecast`; and the guide's embedding of what is trained on."""
-        sources = self.all_sources
-        shares = [source.share for source in sources]
-        counts = apportion(shares, self.steps_of(inputs[self.pairs].pairs, 1 / sum(shares)))
+        """See `Training.forecast`; and the guide's embedding of what is trained on, and evaluations."""
+        sources, model = self.all_sources, inputs[self.model]
+        shares = self.mixing.parts(sources, [inputs[source.pairs].pairs for source in sources])
+        steps = self.steps_of(inputs[self.pairs].pairs, shares[0])
+        begin, end = (0, steps) if self.part is None else self.part.span(steps)
+        counts = apportion(shares, end - begin)
         parts = [self._part(inputs, source, steps) for source, steps in zip(sources, counts, strict=True)]
         guides = [
             _guided(inputs[self.guide], inputs[source.pairs])
@@ -115,56 +175,110 @@ class Train(Training):
             rows=sum(part.rows for part in parts),
             tokens=sum(part.tokens for part in parts),
             steps=sum(counts),
-            flops=sum(part.flops for part in (*parts, *guides)),
-            memory=max(part.memory for part in (*parts, *guides)),
+            flops=sum(part.flops for part in (*parts, *guides)) + self.scoring(inputs, sum(counts)),
+            memory=max(part.memory for part in (*parts, *guides)) + (self.memory.bytes(model) if self.memory else 0),
         )
 
     def _part(self, inputs: Mapping[str, Size], source: Source, steps: int) -> Estimate:
         negatives = max(inputs[source.pairs].documents_per_pair - 1, 0)
         shown = negatives if source.negatives is None else min(negatives, source.negatives)
-        return self.forecast(
+        part = self.forecast(
             inputs,
-            documents_per_query=(source.positives or 1) + shown,
+            documents_per_query=(source.positives or 1) + shown + source.random_negatives,
             chunk_size=self.chunk_size,
+            chunk_tokens=self.chunk_tokens,
             of=source.pairs,
             steps=steps,
+            batch_size=source.batch_size,
         )
+        pairs, model = inputs[source.pairs], inputs[self.model]
+        texts = source.batches.embedded(pairs.pairs, part.rows)
+        tokens = min(pairs.query_tokens, model.max_tokens or float("inf"))
+        return replace(part, flops=part.flops + encode_flops(model, texts=texts, tokens=tokens))
 
-    def _feeds(self, inputs: Mapping[str, Artifact], context: Context) -> tuple[list[Feed], Turns]:
+    def _orders(self, inputs: Mapping[str, Artifact], context: Context) -> "Orders | None":
+        """Makes the orders of rows that depend on the weights, where there are such."""
+        if all(source.batches.kind == "random" for source in self.all_sources):
+            return None
+        from embedkit.training.topics import Orders
+
+        start = self.model if self.part is None or self.part.after is None else self.part.after
+        return Orders(inputs[start].path, context)
+
+    def _steps(self, inputs: Mapping[str, Artifact], rows: int, share: float) -> int:
+        """Steps of the whole training, of which the stage may be a part: those that its first part counted."""
+        if self.part is None or self.part.after is None:
+            return self.steps_of(rows, share)
+        from embedkit.training.continuation import steps_in
+
+        return steps_in(inputs[self.part.after].path)
+
+    def _prompts(self, inputs: Mapping[str, Artifact], source: Source | Self) -> Prompts:
+        """What is put before the texts of a source."""
+        folder, names = inputs[self.model].path, {"query": source.query_prompt, "document": source.document_prompt}
+        return prompts_of(folder, **names, called=self.model)
+
+    def _feeds(
+        self, inputs: Mapping[str, Artifact], context: Context, orders: "Orders | None"
+    ) -> tuple[list[Feed], Turns]:
         """What each source gives, and when."""
         sources = self.all_sources
-        shares = [source.share for source in sources]
-        made = [examples_of(read_pairs(inputs[s.pairs].path), needs=s.loss.needs) for s in sources]
-        steps = self.steps_of(len(made[0].rows), 1 / sum(shares))
-        turns = Turns(shares, steps=steps, seed=self.seed)
+        made = [
+            open_examples(inputs[s.pairs].path, context.work / f"texts-{number}", needs=s.row_needs)
+            for number, s in enumerate(sources)
+        ]
+        shares = self.mixing.parts(sources, [len(examples.rows) for examples in made])
+        turns = Turns(shares, steps=self._steps(inputs, len(made[0].rows), shares[0]), seed=self.seed)
         feeds = []
         for number, (source, examples) in enumerate(zip(sources, made, strict=True)):
             seed = mixed(self.seed, number) if number else self.seed
-            batches = Batches(examples, batch_size=self.batch_size, steps=turns.counts[number], seed=seed)
+            size, prompts = source.batch_size or self.batch_size, self._prompts(inputs, source)
+            steps, order = turns.counts[number], None
+            if orders is not None:
+                order = orders.of(number, source.batches, examples, prompts, batch_size=size, steps=steps, seed=seed)
+            batches = Batches(examples, batch_size=size, steps=steps, seed=seed, order=order)
             guide = None
             if "guide" in source.loss.needs:
                 if self.guide is None:
                     raise DataError(f"loss {source.loss.kind} needs a guide: the name of a model stage")
                 guide = guide_vectors(open_encoder(inputs[self.guide].path, context), examples)
-            feeds.append(Feed(examples, batches, source.picks, source.loss.needs, guide))
+            feeds.append(Feed(examples, batches, source.picks, prompts, source.loss.needs, guide))
         return feeds, turns
 
     def _stats(
         self, feeds: Sequence[Feed], turns: Turns, history: Sequence[Mapping[str, float]], prompts: Prompts
     ) -> dict[str, Any]:
+        """What the report shows. Of a part of a training, the history is that of the whole training so far."""
+        begin = self.part.span(len(turns))[0] if self.part is not None else 0
         parts = []
         for number, feed in enumerate(feeds):
-            logged = [entry for i, entry in enumerate(history) if turns[i][0] == number]
-            rows = turns.counts[number] * self.batch_size
+            steps = [i for i in range(len(history)) if turns[i][0] == number]
+            logged = [history[i] for i in steps if i >= begin]
+            rows = len(logged) * feed.batches.batch_size
             part = training_stats(feed.examples, logged, rows=rows, prompts=prompts)
             part["counts"]["negatives_per_query"] = _shown(feed)
-            if short := feed.batches.short():
+            if (clusters := getattr(feed.batches.order, "facts", None)) is not None:
+                part["batches"] = clusters()
+            if short := feed.batches.short(len(steps)):
                 part["warnings"].append(
-                    f"{short} of {turns.counts[number]} batches have fewer than {self.batch_size} queries: "
+                    f"{short} of {len(steps)} batches have fewer than {feed.batches.batch_size} queries: "
                     "too few queries are without a document in common"
                 )
             parts.append(part)
-        return parts[0] if len(parts) == 1 else _of_all(parts, self.all_sources, turns, history)
+        if len(parts) == 1:
+            return parts[0] | {"history": [dict(entry) for entry in history]}
+        return _of_all(parts, self.all_sources, turns, history)
+
+
+def _make_first(feeds: Sequence[Feed], turns: Turns, begin: int) -> None:
+    """Make the batches that each source begins with, so that it is the weights of the start that order their rows."""
+    first: dict[int, int] = {}
+    for step in range(begin, len(turns)):
+        number, place = turns[step]
+        if first.setdefault(number, place) == place:
+            feeds[number].batches[place]
+        if len(first) == len(feeds):
+            break
 
 
 def _guided(guide: Size, pairs: Size) -> Estimate:
@@ -180,9 +294,8 @@ def _guided(guide: Size, pairs: Size) -> Estimate:
 
 def _shown(feed: Feed) -> float:
     """Mean number of its own negatives that a query is shown with."""
-    limit, rows = feed.picks.negatives, feed.examples.rows
-    found = (len(row.negatives) if limit is None else min(limit, len(row.negatives)) for row in rows)
-    return round(sum(found) / len(rows), 3)
+    limit, found = feed.picks.negatives, feed.examples.rows.negatives.lengths
+    return round(float((found if limit is None else found.clip(max=limit)).mean()), 3)
 
 
 def _of_all(

@@ -1,16 +1,26 @@
 """The passes over a source whose batches are of like queries, as the model sees them at the moment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.training.batching import AnyClustering, NGAMEBatches, TopicBatches
+from embedkit.core.stage import Context
+from embedkit.retrieval.encoder import open_encoder
+from embedkit.retrieval.identity import Precision
+from embedkit.training.batching import AnyBatching, AnyClustering, NGAMEBatches, RandomBatches, TopicBatches
 from embedkit.training.clusters import halved, topics
+from embedkit.training.distributed import from_main
 from embedkit.training.examples import Examples
-from embedkit.training.renewal import Renewals, Weights
+from embedkit.training.prompts import Prompts
+from embedkit.training.renewal import Floats, Renewals, Weights
 from embedkit.training.samplers import Pass, mixed
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 Numbers = NDArray[np.int64]
 
@@ -32,6 +42,7 @@ class Alike:
     batch_size: int
     steps: int  # on this source
     seed: int
+    prompt: str | None  # of queries
     weights: Weights
     renewals: Renewals
 
@@ -99,13 +110,51 @@ class Alike:
     def _clusters(self, rows: Numbers, size: int, number: int) -> Numbers:
         """(n,) the clusters of these rows."""
         queries, places = np.unique(self.examples.rows.queries[rows], return_inverse=True)
-        vectors = self.weights.queries([self.examples.queries[query] for query in queries.tolist()])[places]
+        texts = [self.examples.queries[query] for query in queries.tolist()]
+        vectors = self.weights.queries(texts, self.prompt)[places]
         seed = mixed(self.seed, number)
         if isinstance(self.batching, NGAMEBatches):
             return halved(vectors, size, seed=seed)
         share = self._share(size)
         count = self.batching.clusters or max(1, len(rows) // (_BATCHES_OF_A_TOPIC * share))
         return topics(vectors, count, least=share, seed=seed)
+
+
+class Orders:
+    """Makes the orders of a training's sources, by the weights that it has come to."""
+
+    def __init__(self, start: Path, context: Context) -> None:
+        """`start` is the model that training begins with."""
+        self._context = context
+        encoder = open_encoder(start, context)
+
+        def embed(texts: Sequence[str], prompt: str | None) -> Floats:
+            prompted = encoder.prompted({"query": prompt or ""})
+            from_main(lambda: prompted.stored("query", texts).shape)  # other processes find them stored
+            return prompted.queries(texts)
+
+        self._weights = Weights(embed)
+
+    def follow(self, model: "SentenceTransformer", precision: Precision) -> None:
+        """From now on, `model` is the one that is trained."""
+        self._weights.follow(model, precision)
+
+    def of(
+        self,
+        number: int,
+        batching: AnyBatching,
+        examples: Examples,
+        prompts: Prompts,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+    ) -> Alike | None:
+        """Of the source of that number; None where any rows go together."""
+        if isinstance(batching, RandomBatches):
+            return None
+        renewals = Renewals(self._context.work / "clusters" / f"{number}", emit=self._context.emit)
+        return Alike(batching, examples, batch_size, steps, seed, prompts.query, self._weights, renewals)
 
 
 def bundled(labels: Numbers, share: int, batch_size: int, rng: np.random.Generator) -> Numbers:

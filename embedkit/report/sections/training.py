@@ -1,4 +1,4 @@
-"""Training: how the loss went, one small figure a stage."""
+"""Training: how the loss went, one small figure a stage, and the scores on held-out queries beside it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from embedkit.report.lineage import Lineage, Node
 from embedkit.report.plots import curve
 from embedkit.report.tables import number
 
+CONTINUED = "part.after"  # where a stage names the one that it goes on with
 KINDS = ("train", "train_st", "adore")
 
 
 @dataclass(frozen=True)
 class Course:
-    """One training stage, or one of its sources."""
+    """The loss of one training stage, or of one of its sources; or its scores on held-out queries."""
 
     name: str
     loss: str
@@ -26,7 +27,10 @@ class Course:
 def section(lineage: Lineage) -> list[Course] | None:
     """The training stages that kept a history."""
     courses = []
+    continued = {node.inputs.get(CONTINUED) for node in lineage}  # their history is part of a later stage's
     for node in lineage.of_kind(*KINDS):
+        if node.key in continued:
+            continue
         history = node.stats.get("history", [])
         for source, name, spec in _sources(node):
             points = _points([row for row in history if row.get("source", 0) == source])
@@ -35,7 +39,22 @@ def section(lineage: Lineage) -> list[Course] | None:
                 caption = f"loss {start:.3f} at step {number(first)}, {end:.3f} at step {number(last)}"
                 about = f"Training loss of {name}: {caption}"
                 courses.append(Course(name, loss_name(spec), curve(points, about=about), caption))
+        if evaluation := node.stats.get("evaluation"):
+            courses.append(_scores(node.name, evaluation))
     return courses or None
+
+
+def _scores(name: str, told: Mapping[str, Any]) -> Course:
+    """How the scores on held-out queries went; a dot where the weights that were kept are."""
+    points = [(row["step"], row["value"]) for row in told["scores"]]
+    values = dict(points)
+    before = f"{values[0]:.4f} before training, " if 0 in values else ""
+    kept, last = told["kept"], points[-1][0]
+    caption = f"{before}{values[kept]:.4f} at step {number(kept)}, which was kept"
+    if kept != last:
+        caption += f"; {values[last]:.4f} at step {number(last)}"
+    figure = curve(points, about=f"{told['metric']} of {name} on {told['split']}: {caption}", mark=(kept, values[kept]))
+    return Course(f"{name}, {told['split']}", told["metric"], figure, caption)
 
 
 def _sources(node: Node) -> list[tuple[int, str, Mapping[str, Any]]]:
