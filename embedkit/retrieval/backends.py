@@ -10,6 +10,8 @@ import torch
 from embedkit.core.errors import EmbedkitError, ModelError
 from embedkit.retrieval.identity import Backend, Precision
 
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+
 _NEEDED: Final = {  # backend -> runtime; the package that brings it to transformers' models, and what is taken from it
     "onnx": ("onnxruntime", "optimum.onnxruntime", "ORTModelForFeatureExtraction"),
     "openvino": ("openvino", "optimum.intel", "OVModelForFeatureExtraction"),
@@ -28,8 +30,12 @@ def check_backend(backend: Backend, precision: Precision) -> None:
         )
 
 
-def loading(backend: Backend, precision: Precision, device: str | None) -> list[dict[str, Any]]:
+def loading(
+    backend: Backend, precision: Precision, device: str | None, attention: Attention = "auto"
+) -> list[dict[str, Any]]:
     """`model_kwargs` for `SentenceTransformer`: the best first, and what to try if a model cannot do that.
+
+    `attention` is how attention is computed, and nothing else will do; "auto": what suits model and machine.
 
     Raises `EmbedkitError` if the backend's libraries do not work.
     """
@@ -40,7 +46,9 @@ def loading(backend: Backend, precision: Precision, device: str | None) -> list[
     if backend == "openvino":
         _try_out(backend)
         return [{"ov_config": {"INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[precision]}}]  # its own choice may be less
-    plain = {"use_safetensors": True}
+    plain: dict[str, Any] = {"use_safetensors": True}
+    if attention != "auto":
+        return [{**plain, "attn_implementation": attention}]
     if precision != "float32" and gpu and _installed("flash_attn"):
         # with it, sentence-transformers gives the model texts end to end, without padding
         return [{**plain, "attn_implementation": "flash_attention_2"}, plain]

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from embedkit.core.errors import ModelError
 from embedkit.core.spec import digest
 from embedkit.core.stage import Context
-from embedkit.retrieval.backends import check_backend, loading
+from embedkit.modules import TYPES, module_classes
+from embedkit.retrieval.adapters import adapter_of, merge_adapter, without_adapter
+from embedkit.retrieval.backends import Attention, check_backend, loading
 from embedkit.retrieval.batches import encode
 from embedkit.retrieval.identity import (
     Backend,
@@ -24,12 +26,13 @@ from embedkit.retrieval.identity import (
     Storage,
     Task,
     VectorIdentity,
+    model_digests,
     read_config,
     read_json,
-    vector_identity,
 )
 from embedkit.retrieval.shard_files import StoredVectors
 from embedkit.retrieval.shards import EmbeddingStore
+from embedkit.retrieval.tokens import reader
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -57,8 +60,8 @@ class StoredEncoder:
         self.similarity: Similarity = config.similarity
         self._folder, self._context, self._how = folder, context, how
         self._load = cache(partial(_loaded, folder, how))
-        common = vector_identity(
-            folder,
+        common = VectorIdentity(
+            model="",
             task="text",
             prompt="",
             max_length=how.max_length,
@@ -68,7 +71,10 @@ class StoredEncoder:
             normalize=config.similarity == "cosine",
             storage=how.storage,
         )
-        self._identities = {task: replace(common, task=task, prompt=text) for task, text in config.prompts.items()}
+        models = model_digests(folder)
+        self._identities = {
+            task: replace(common, task=task, prompt=text, model=models[task]) for task, text in config.prompts.items()
+        }
 
     def prompted(self, prompts: Mapping[Task, str], *, normalize: bool | None = None) -> "StoredEncoder":
         """The same model, loaded no more than once, with these prompts in place of its own. `normalize`: whether
@@ -131,8 +137,19 @@ class StoredEncoder:
 def _loaded(folder: Path, how: Encoding) -> "SentenceTransformer":
     model = load_model(folder, backend=how.backend, precision=how.precision)
     if how.max_length is not None:
-        model.max_seq_length = how.max_length
+        _set_max_length(model, how.max_length)
     return model
+
+
+def _set_max_length(model: "SentenceTransformer", max_length: int) -> None:
+    """Of every module that texts come to first, and that can be told; static embeddings read all of a text."""
+    told = 0
+    for module in (reader(model, task) for task in (None, "query", "document")):
+        with contextlib.suppress(AttributeError):
+            module.max_seq_length = max_length
+            told += 1
+    if not told:
+        raise ModelError(f"max_length is {max_length}, but the model reads all of a text; leave it out")
 
 
 def open_encoder(
@@ -160,7 +177,12 @@ def open_encoder(
 
 
 def load_model(
-    folder: Path, *, device: str | None = None, backend: Backend = "torch", precision: Precision = "float32"
+    folder: Path,
+    *,
+    device: str | None = None,
+    backend: Backend = "torch",
+    precision: Precision = "float32",
+    attention: Attention = "auto",
 ) -> "SentenceTransformer":
     """The model in a local folder. Runs no code of the folder's, unpickles nothing, asks no network.
 
@@ -171,18 +193,26 @@ def load_model(
     check_backend(backend, precision)
     from sentence_transformers import SentenceTransformer
 
-    *better, last = loading(backend, precision, device)
+    *better, last = loading(backend, precision, device, attention)
+    make: Callable[..., SentenceTransformer] = SentenceTransformer
+    if any(name in TYPES for name in _module_types(folder)):  # what its own trainer does for classes already imported
+        make = partial(SentenceTransformer._load_with_module_classes, module_classes=module_classes())
+
+    adapter = adapter_of(folder)
 
     def load(kwargs: dict[str, Any]) -> "SentenceTransformer":
-        with no_progress_bars():
-            return SentenceTransformer(
-                str(folder),
+        with no_progress_bars(), without_adapter(folder, adapter) as plain:
+            model = make(
+                str(plain),
                 device=device,
                 trust_remote_code=False,
                 local_files_only=True,
                 backend=backend,
                 model_kwargs=kwargs,
             )
+            if adapter is not None:
+                merge_adapter(model, adapter)
+        return model
 
     for kwargs in better:
         with contextlib.suppress(ValueError, ImportError):  # a model that has no such attention
@@ -207,13 +237,12 @@ def check_folder(folder: Path) -> None:
     if not (folder / "modules.json").is_file():
         what = "it has no modules.json" if folder.is_dir() else "there is no such folder"
         raise ModelError(f"{folder}: not a sentence-transformers model: {what}")
-    if foreign := sorted(name for name in _module_types(folder) if not name.startswith("sentence_transformers.")):
+    if foreign := sorted(name for name in _module_types(folder) if not is_known(name)):
         raise ModelError(
             f"{folder}: needs code of its own ({foreign[0]}), which is never run; "
-            "only models made of sentence-transformers' modules can be loaded"
+            "only models made of sentence-transformers' and embedkit's modules can be loaded"
         )
-    if adapters := sorted(folder.rglob("adapter_config.json")):
-        raise ModelError(f"{adapters[0]}: an adapter without its base model; merge it into the base and save that")
+    adapter_of(folder)
     for path in sorted(folder.rglob("pytorch_model*.bin")):
         if not list(path.parent.glob("*.safetensors")):
             raise ModelError(
@@ -221,6 +250,11 @@ def check_folder(folder: Path) -> None:
                 "where you trust it and save it again with `model.save_pretrained(folder)`"
             )
     read_config(folder)
+
+
+def is_known(module_type: str) -> bool:
+    """Whether a class that modules.json names is one that may be loaded: sentence-transformers' or embedkit's."""
+    return module_type.startswith("sentence_transformers.") or module_type in TYPES
 
 
 def _module_types(folder: Path) -> Iterator[str]:
