@@ -81,16 +81,20 @@ class Queue(nn.Module):
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
 
     def push(self, ids: Tensor, columns: Mapping[str, Tensor]) -> None:
-        """Keep these documents (n,), whose ids are all different. Of one that is there already, the new one is kept."""
+        """Keep these documents (n,), whose ids are all different. Of one that is there already, the new one is kept.
+
+        Their order does not matter, as it is another where a batch is divided among processes.
+        """
         size = len(self.ids)
-        ids = ids[-size:]
+        ids, order = ids.sort()
+        ids, order = ids[-size:], order[-size:]
         self.ids[torch.isin(self.ids, ids)] = EMPTY
         slots = (self.place + torch.arange(len(ids), device=ids.device)) % size
         self.ids[slots] = ids
         for name, values in columns.items():
             if name not in self._buffers:
                 self.register_buffer(name, values.new_zeros(size, *values.shape[1:]))
-            self.get_buffer(name)[slots] = values[-size:]
+            self.get_buffer(name)[slots] = values[order]
         self.place.copy_((self.place + len(ids)) % size)
 
     def others(self, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from embedkit.core.errors import DataError
 from embedkit.losses import InfoNCE, Loss, Ragged
 from embedkit.training.assembly import Structure
+from embedkit.training.memory import CrossBatch, Momentum
 from embedkit.training.objective import Objective, Tile
 from tests.training.members import every_loss
 
@@ -55,10 +56,10 @@ def inputs(queries: list[int]) -> tuple[list[dict[str, Tensor]], Structure]:
         positive_columns=wanted.values,
         negative_offsets=unwanted.offsets,
         negative_columns=unwanted.values,
-        known=torch.tensor([(i, d) for i, q in enumerate(queries) for d in KNOWN[q]]),
-        suspects=torch.tensor([(i, d) for i, q in enumerate(queries) for d in SUSPECTS[q]]),
+        known=_pairs([(i, d) for i, q in enumerate(queries) for d in KNOWN[q]]),
+        suspects=_pairs([(i, d) for i, q in enumerate(queries) for d in SUSPECTS[q]]),
         targets=torch.tensor([_score(q, d) for q in queries for part in ROWS[q] for d in part]),
-        taught_pairs=torch.tensor([(i, d) for i, _, d in taught]),
+        taught_pairs=_pairs([(i, d) for i, _, d in taught]),
         taught_scores=torch.tensor([_score(q, d) for _, q, d in taught]),
         query_classes=torch.tensor([TEXTS[q] % 3 - 1 for q in queries]),
         doc_classes=torch.tensor([d % 4 - 1 for d in columns]),
@@ -82,6 +83,10 @@ def value_and_gradients(
     return [value.detach(), *(parameter.grad for parameter in objective.model.parameters())]
 
 
+def _pairs(pairs: list[tuple[int, int]]) -> Tensor:
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
 def _score(query: int, document: int) -> float:
     return ((TEXTS[query] * 7 + document * 3) % 10) / 10
 
@@ -90,11 +95,46 @@ def _guide() -> Tensor:
     return normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(1)), dim=1)
 
 
-def wrapped(rank: int) -> list[Tensor]:
-    """Gradients of a model whose wrapper averages them over processes, as the trainer has it, in chunks."""
-    model = nn.parallel.DistributedDataParallel(Bag(), find_unused_parameters=True, broadcast_buffers=False)
-    Objective(model, InfoNCE(), chunk_size=2)(*inputs(SHARES[rank])).backward()
-    return [parameter.grad for parameter in model.parameters()]
+MEMORIES = (CrossBatch(size=4), CrossBatch(size=100), Momentum(size=3, decay=0.7), Momentum(size=100, decay=0.7))
+STEPS = ([0, 1, 2], [3, 4], [1, 4], [2, 3, 0])
+
+
+def next_inputs(queries: list[int]) -> tuple[list[dict[str, Tensor]], Structure]:
+    """`inputs` without a seed, and so those of another step each time."""
+    columns, structure = inputs(queries)
+    del structure["seed"]
+    return columns, structure
+
+
+def remembered(
+    memory: CrossBatch | Momentum | None,
+    *,
+    rank: int = 0,
+    of: int = 1,
+    chunk_size: int | None = None,
+    tile: Tile = None,
+) -> list[Tensor]:
+    """Value and gradients of several steps with a memory, of all processes together; each has every `of`-th query."""
+    model = Bag() if of == 1 else _averaging(Bag())
+    objective = Objective(model, InfoNCE(temperature=0.3), chunk_size=chunk_size, tile=tile, memory=memory)
+    result = []
+    for queries in STEPS:
+        objective.zero_grad()
+        value = objective(*next_inputs(queries[rank::of]))
+        value.backward()
+        found = [value.detach(), *(parameter.grad.clone() for parameter in objective.model.parameters())]
+        for tensor in found if of > 1 else []:
+            dist.all_reduce(tensor)
+            tensor /= of
+        with torch.no_grad():
+            for parameter, gradient in zip(objective.model.parameters(), found[1:], strict=True):
+                parameter -= 0.5 * gradient
+        result += found
+    return result
+
+
+def _averaging(model: nn.Module) -> nn.Module:
+    return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
 
 
 def problems(rank: int) -> list[str]:
@@ -126,8 +166,11 @@ def main(rank: int, folder: Path) -> None:
         for tensor in result[name]:
             dist.all_reduce(tensor)
             tensor /= 2
-    result["wrapped"] = wrapped(rank)
     result["problems"] = problems(rank)
+    result["remembered"] = [remembered(memory, rank=rank, of=2) for memory in MEMORIES]
+    from tests.training.exchanges import exchanges
+
+    result |= exchanges(rank)
     if rank == 0:
         torch.save(result, folder / "result.pt")
     dist.destroy_process_group()

@@ -22,7 +22,7 @@ LOSSES = {name: loss for name, loss in every_loss().items() if loss.contrasts}
 
 def log_of(documents: list[tuple[list[int], int]], size: int) -> list[tuple[int, int]]:
     """(id, push) of what a queue keeps after these pushes: of the last `size` entries, the newest of each id."""
-    written = [(name, number) for ids, number in documents for name in ids[-size:]][-size:]
+    written = [(name, number) for ids, number in documents for name in sorted(ids)[-size:]][-size:]
     return [entry for i, entry in enumerate(written) if all(entry[0] != later for later, _ in written[i + 1 :])]
 
 

@@ -11,8 +11,8 @@ from embedkit.losses import Batch, InfoNCE, Loss, Ragged
 from embedkit.training import objective as module
 from embedkit.training.assembly import Structure, assemble
 from embedkit.training.objective import Objective, tile_rows
-from tests.training import ranks
-from tests.training.members import MEMBERS, WRAPPERS, Bar, every_loss
+from tests.training import exchanges, ranks
+from tests.training.members import DIRECTIONS, MEMBERS, WRAPPERS, Bar, every_loss
 
 ROOT = Path(__file__).parents[2]
 LOSSES = every_loss()
@@ -123,8 +123,24 @@ def together(tmp_path_factory) -> dict[str, list[torch.Tensor]]:
     return torch.load(folder / "result.pt")
 
 
-def test_chunks_in_two_processes_with_the_wrapper_of_the_trainer(together):
-    torch.testing.assert_close(together["wrapped"], ranks.value_and_gradients(InfoNCE(), QUERIES)[1:])
+@pytest.mark.parametrize("model", exchanges.MODELS)
+@pytest.mark.parametrize("size", range(len(exchanges.CHUNKS)))
+def test_the_wrapper_of_the_trainer_averages_once_however_many_passes_there_are(model, size, together):
+    """Also where a part of the model is done with its gradients before another is run again."""
+    expected = exchanges.gradients(model(), QUERIES)
+    for found, wanted in zip(together["wrapped"][model.__name__][size], expected, strict=True):
+        assert (found is None) == (wanted is None)
+        if wanted is not None:
+            torch.testing.assert_close(found, wanted)
+
+
+def test_gradients_come_back_to_their_rows_by_either_exchange(together):
+    loss = InfoNCE(temperature=0.3, directions=DIRECTIONS)
+    torch.testing.assert_close(together["scattered"], ranks.value_and_gradients(loss, QUERIES))
+
+
+def test_what_processes_tell_each_other(together):
+    assert together["told"] == ["process 0", [0], [[[0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]], 10]
 
 
 def test_processes_that_differ_in_their_parts_are_told_so(together):
@@ -132,6 +148,10 @@ def test_processes_that_differ_in_their_parts_are_told_so(together):
         "batch: process 1 has no targets, but others do; all need the same parts",
         "batch: seed differs between processes, found [0, 1]; it must be one number",
     ]
+
+
+def test_two_processes_remember_the_same_as_one(together):
+    torch.testing.assert_close(together["remembered"], [ranks.remembered(memory) for memory in ranks.MEMORIES])
 
 
 @every
