@@ -131,6 +131,17 @@ class Documents(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
+def taken(column: Sequence[str], rows: Rows) -> list[str]:
+    """The entries of these rows, looked up together where the column can."""
+    if isinstance(column, Strings):
+        return column.take(rows)
+    if isinstance(column, Picked):
+        return taken(column.column, column.rows[rows])
+    if isinstance(column, Documents):
+        return list(map(document_text, taken(column.titles, rows), taken(column.texts, rows)))
+    return [column[row] for row in rows.tolist()]
+
+
 def places(ids: Sequence[str], wanted: Sequence[str]) -> Rows:
     """Where in `ids` each of `wanted` stands; -1 for those not there. Makes no Python string of the others."""
     known = _arrow(ids)

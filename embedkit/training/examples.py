@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.core.columns import taken
 from embedkit.core.errors import DataError
 from embedkit.core.memory import release
 from embedkit.core.records import Pairs, open_corpus, open_queries
@@ -66,17 +67,19 @@ class Rows(Sequence[Row]):
     def __getitem__(self, number: slice) -> list[Row]: ...
     def __getitem__(self, number: int | slice) -> Row | list[Row]:
         numbers = range(len(self))[number]
-        return self._row(numbers) if isinstance(numbers, int) else [self._row(i) for i in numbers]
+        return self.take([numbers])[0] if isinstance(numbers, int) else self.take(numbers)
 
-    def _row(self, number: int) -> Row:
-        return Row(
-            self.ids[int(self.places[number])],
-            int(self.queries[number]),
-            tuple(self.positives[number].tolist()),
-            tuple(self.negatives[number].tolist()),
-            tuple(self.positive_targets[self.positives.part(number)].tolist()),
-            tuple(self.negative_targets[self.negatives.part(number)].tolist()),
+    def take(self, numbers: Sequence[int]) -> list[Row]:
+        """Some of the rows."""
+        rows = np.array(numbers, dtype=np.int64)
+        lists = (
+            self.positives.take(rows),
+            self.negatives.take(rows),
+            Lists(self.positives.offsets, self.positive_targets).take(rows),
+            Lists(self.negatives.offsets, self.negative_targets).take(rows),
         )
+        parts = ([tuple(some) for some in part.python()] for part in lists)
+        return list(map(Row, taken(self.ids, self.places[rows]), self.queries[rows].tolist(), *parts))
 
 
 @dataclass(frozen=True)

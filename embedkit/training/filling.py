@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
-from itertools import count, pairwise
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -37,7 +37,7 @@ class Conflicts:
 
     def documents(self, rows: Places) -> Iterator[tuple[list[int], list[int]]]:
         """The positives of each row, and what its query knows."""
-        return zip(_python(self._positives.take(rows)), _python(self._known.take(self._queries[rows])), strict=True)
+        return zip(self._positives.take(rows).python(), self._known.take(self._queries[rows]).python(), strict=True)
 
     def of(self, row: int) -> tuple[list[int], list[int]]:
         """The same of one row."""
@@ -170,8 +170,3 @@ class Filler:
 
     def _clear(self) -> None:
         self._batch, self._positives, self._known = [], set(), set()
-
-
-def _python(lists: Lists) -> Iterator[list[int]]:
-    values, offsets = lists.values.tolist(), lists.offsets.tolist()
-    return (values[start:end] for start, end in pairwise(offsets))

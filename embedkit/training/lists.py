@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -107,13 +107,18 @@ class Lists:
         before = np.concatenate([[0], np.cumsum(entries)])
         return Lists(before[self.offsets], self.values[entries])
 
+    def python(self) -> list[list[Any]]:
+        """The lists as Python's."""
+        values = self.values.tolist()
+        return [values[start:end] for start, end in pairwise(self.offsets.tolist())]
+
     def set(self, number: int) -> frozenset[int]:
         """The entries of a list."""
         return frozenset(self[number].tolist())
 
 
 class Sets(Sequence[frozenset[int]]):
-    """Lists of numbers without order. A set is made when it is asked for."""
+    """Lists of ascending numbers. A set is made when it is asked for."""
 
     def __init__(self, lists: Lists) -> None:
         self.lists = lists
@@ -128,6 +133,11 @@ class Sets(Sequence[frozenset[int]]):
     def __getitem__(self, number: int | slice) -> frozenset[int] | list[frozenset[int]]:
         numbers = range(len(self))[number]
         return self.lists.set(numbers) if isinstance(numbers, int) else [self.lists.set(i) for i in numbers]
+
+    def pairs(self, numbers: Places) -> Places:
+        """(K, 2) of the sets of these numbers: place in `numbers` and entry, both ascending."""
+        some = self.lists.take(numbers)
+        return np.stack([some.owners, some.values], axis=1).astype(np.int64)
 
 
 class Sparse(Mapping[int, Made]):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embedkit.core.columns import taken
 from embedkit.losses import Ragged
 from embedkit.losses.base import Need
 from embedkit.training.assembly import Structure
@@ -23,12 +24,14 @@ class Picks:
     """How many of a row's documents a batch shows, and which.
 
     Where a row has more positives than `positives`, they take seeded turns. Of the negatives, the first ones are
-    shown, or with `vary_negatives` they take turns as well. None shows all.
+    shown, or with `vary_negatives` they take turns as well. None shows all. `random_negatives` are drawn from all
+    documents, for each query and turn, without what is or may be relevant to it.
     """
 
     positives: int | None = 1
     negatives: int | None = None
     vary_negatives: bool = False
+    random_negatives: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ def text_batch(
     """The batch of these rows. Every distinct document is there once, whoever uses it."""
     columns: dict[int, int] = {}
     positives, negatives, scores, queries = [], [], [], []
-    for draw in draws:
-        row = examples.rows[draw.row]
+    rows = examples.rows.take([draw.row for draw in draws])
+    for draw, row in zip(draws, rows, strict=True):
         shown = _turn(len(row.positives), picks.positives, draw, seed, vary=True)
         against = _turn(len(row.negatives), picks.negatives, draw, seed, vary=picks.vary_negatives)
         queries.append(row.query)
         positives.append([columns.setdefault(row.positives[j], len(columns)) for j in shown])
-        negatives.append([columns.setdefault(row.negatives[j], len(columns)) for j in against])
+        unwanted = [row.negatives[j] for j in against]
+        unwanted += _random(picks.random_negatives, examples, draw, seed, besides=unwanted)
+        negatives.append([columns.setdefault(document, len(columns)) for document in unwanted])
         scores += [row.positive_targets[j] for j in shown] + [row.negative_targets[j] for j in against]
     documents = list(columns)
     own = [{documents[c] for c in (*p, *n)} for p, n in zip(positives, negatives, strict=True)]
@@ -75,10 +80,10 @@ def text_batch(
         structure["guide_queries"] = guide.queries.of(queries)
         structure["guide_documents"] = guide.documents.of(documents)
     return TextBatch(
-        [examples.queries[i] for i in queries],
-        [examples.documents[i] for i in documents],
+        taken(examples.queries, np.array(queries, dtype=np.int64)),
+        taken(examples.documents, np.array(documents, dtype=np.int64)),
         structure,
-        {"query_ids": [examples.rows[draw.row].query_id for draw in draws]},
+        {"query_ids": [row.query_id for row in rows]},
     )
 
 
@@ -97,7 +102,7 @@ def _structure(
         positive_columns=wanted.values,
         negative_offsets=unwanted.offsets,
         negative_columns=unwanted.values,
-        known=_pairs([examples.known[query] for query in queries]),
+        known=torch.from_numpy(examples.known.pairs(np.array(queries, dtype=np.int64))),
     )
     if examples.suspects:
         structure["suspects"] = _pairs([examples.suspects.get(query, frozenset()) for query in queries])
@@ -119,6 +124,21 @@ def _pairs(documents: Sequence[Set[int]]) -> Tensor:
 
 def _ids(numbers: list[int]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
+
+
+def _random(count: int, examples: Examples, draw: Draw, seed: int, *, besides: list[int]) -> list[int]:
+    """So many other documents that are not known or suspected to be relevant; fewer where there are no more."""
+    if not count:
+        return []
+    query = int(examples.rows.queries[draw.row])
+    out = examples.known[query] | examples.suspects.get(query, frozenset()) | set(besides)
+    count = min(count, len(examples.documents) - len(out))
+    generator = np.random.default_rng([seed, draw.row, draw.turn, len(examples.documents)])
+    found: dict[int, None] = {}
+    while len(found) < count:
+        drawn = generator.integers(len(examples.documents), size=count).tolist()
+        found.update(dict.fromkeys(d for d in drawn if d not in out))
+    return list(found)[:count]
 
 
 def _turn(available: int, wanted: int | None, draw: Draw, seed: int, *, vary: bool) -> list[int]:

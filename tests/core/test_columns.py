@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedkit.core import columns as module
-from embedkit.core.columns import Picked, Strings
+from embedkit.core.columns import Documents, Picked, Strings, taken
 from embedkit.core.records import Corpus, read_corpus, write_corpus
 
 TEXTS = [f"text {i}" for i in range(50)]
@@ -32,6 +32,15 @@ def test_rows_are_taken_from_every_chunk(cuts, rows):
     ends = np.cumsum([0, *cuts])
     chunks = [pa.array(TEXTS[a:b], type=pa.string()) for a, b in pairwise(ends)]
     assert Strings(pa.chunked_array(chunks)).take(np.array(rows, dtype=np.int64)) == [TEXTS[row] for row in rows]
+
+
+@pytest.mark.parametrize("rows", [[], [2], [4, 0, 4]])
+def test_rows_of_any_column_are_taken_together(rows):
+    places, some = np.array([40, 7, 7, 0, 49]), np.array(rows, dtype=np.int64)
+    column = Strings(pa.chunked_array([TEXTS[:9], TEXTS[9:]]))
+    documents = Documents(Strings(pa.array(["", "title"] * 25)), column)
+    for asked in (TEXTS, column, documents, Picked(column, places), Picked(documents, places)):
+        assert taken(asked, some) == [asked[row] for row in rows]
 
 
 @pytest.mark.parametrize("rows", [[50], [3, 70]])

@@ -17,7 +17,8 @@ def test_lists_come_back_as_they_were():
     assert lists.filled.tolist() == [True, False, True, False, True]
     assert lists.owners.tolist() == [0, 0, 0, 2, 4, 4]
     assert lists.depths.tolist() == [0, 1, 2, 0, 0, 1]
-    assert found(Lists.of([])) == []
+    assert lists.python() == LISTS
+    assert found(Lists.of([])) == Lists.of([]).python() == []
     assert lists.set(0) == {1, 3}
 
 
@@ -46,6 +47,7 @@ def test_views_look_like_lists_and_mappings_of_values():
     assert list(sets) == [frozenset(some) for some in LISTS]
     assert sets[-1] == {0, 2}
     assert sets[1:3] == [frozenset(), {2}]
+    assert sets.pairs(np.array([4, 1, 2])).tolist() == [[0, 0], [0, 2], [2, 2]]
     sparse = Sparse(lists.filled, lists.set)
     assert sparse == {0: {1, 3}, 2: {2}, 4: {0, 2}}
     assert len(sparse) == 3
