@@ -52,7 +52,7 @@ def export(
     if push_to_hub is None and (private or license):
         raise RecipeError(f"--{'private' if private else 'license'}: goes with --push-to-hub")
     if push_to_hub is not None:
-        from embedkit.exports.hub import check_online
+        from embedkit.retrieval.hub import check_online
 
         check_online(push_to_hub)  # before minutes are spent
     with Console(as_json=False) as console:

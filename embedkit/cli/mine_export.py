@@ -35,7 +35,7 @@ class Export:
         if to.exists() and not force:
             raise DataError(f"--to {to}: is there already; --force writes it anew")
         if push_to is not None:
-            from embedkit.exports.hub import check_online
+            from embedkit.retrieval.hub import check_online
 
             check_online(push_to)
         return Export(form, to, push_to, force)

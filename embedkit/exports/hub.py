@@ -1,20 +1,13 @@
-"""The edge to the Hugging Face hub for data sets: one repository, one commit."""
+"""Exported pairs to the Hugging Face hub, with a card."""
 
 import tempfile
 from pathlib import Path
-
-from huggingface_hub import HfApi, constants
 
 from embedkit.core.errors import DataError
 from embedkit.core.records import link_tables
 from embedkit.exports.card import card
 from embedkit.exports.exporter import Exported
-
-
-def check_online(name: str) -> None:
-    """Raise `DataError` where the hub's client was told not to use the network."""
-    if constants.HF_HUB_OFFLINE:
-        raise DataError(f"{name}: HF_HUB_OFFLINE is set, so nothing can be pushed; unset it, or do not push")
+from embedkit.retrieval.hub import check_online, upload
 
 
 def push(name: str, folder: Path, exported: Exported, *, private: bool = False, license: str | None = None) -> str:
@@ -28,20 +21,8 @@ def push(name: str, folder: Path, exported: Exported, *, private: bool = False, 
         staged = Path(place)
         link_tables(to.parent, staged, [path.name for path in exported.files.values()])
         (staged / "README.md").write_text(card(name, folder, exported, license=license), encoding="utf-8")
+        message = f"{exported.format.kind}, {exported.rows} rows"
         try:
-            api = HfApi()
-            url = api.create_repo(name, repo_type="dataset", private=private or None, exist_ok=True)
-            api.upload_folder(
-                repo_id=name,
-                repo_type="dataset",
-                folder_path=staged,
-                commit_message=f"{exported.format.kind}, {exported.rows} rows",
-            )
-        except Exception as error:  # those of the hub, of its HTTP client and of the network
-            raise DataError(f"{name}: cannot be pushed to the hub: {_first_line(error)}; {to} is whole") from error
-    return str(url)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+            return upload(name, staged, kind="dataset", message=message, private=private)
+        except DataError as error:
+            raise DataError(f"{error}; {to} is whole") from error

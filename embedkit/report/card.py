@@ -1,11 +1,10 @@
-"""The model card: front matter the Hugging Face hub reads, and a README for people. The only module that imports
-huggingface_hub."""
+"""The model card: front matter the Hugging Face hub reads, and a README for people."""
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -17,6 +16,9 @@ from embedkit.report.methods import Method, methods
 from embedkit.report.sections import contamination, data
 from embedkit.report.tables import metric_name
 from embedkit.report.templating import template
+
+if TYPE_CHECKING:
+    from embedkit.report.backends.parity import Parity
 
 _OTHER_TYPE: Final = ("feature-extraction", "Feature Extraction")
 _TASK_TYPES: Final = {  # mteb's kinds of tasks as the hub names them
@@ -65,6 +67,7 @@ class Card:
     data: Sequence[data.Card]
     methods: Sequence[Method]
     shared: Sequence[contamination.Card] = ()  # by its training pairs with tasks
+    parities: Sequence["Parity"] = ()  # of its files for other runtimes
 
     def searches(self) -> bool:
         """Whether all tasks rank a whole corpus."""

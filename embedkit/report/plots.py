@@ -78,13 +78,15 @@ class Spot:
     front: bool = False
 
 
-def curve(points: Sequence[tuple[float, float]], *, about: str) -> Markup:
-    """A line through (step, loss)."""
+def curve(points: Sequence[tuple[float, float]], *, about: str, mark: tuple[float, float] | None = None) -> Markup:
+    """A line through (step, value), with a dot at `mark`."""
     with _figure(3.3, 1.75) as (figure, axes):
         steps, values = zip(*points, strict=True)
         axes.plot(steps, values, color=_FIRST, linewidth=1.4)
         if len(points) == 1:
             _dot(axes, steps[0], values[0], _FIRST, filled=True)
+        if mark is not None:
+            _dot(axes, *mark, _FIRST, filled=True)
         axes.grid(axis="y")
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

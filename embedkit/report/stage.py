@@ -1,18 +1,25 @@
 """The `report` and `package` stages: what a run came to, for people, and the model it came to, for use."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
 
 from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size
+from embedkit.core.scores import read_texts
 from embedkit.core.spec import ContaminationRef, ModelRef, Reference, ScoresRef
 from embedkit.core.stage import Artifact, Context, Stage, require_lookup
 from embedkit.core.stats import write_stats
+from embedkit.report.backends import Runtime, check_installed
 from embedkit.report.lineage import walk
 
+if TYPE_CHECKING:
+    from embedkit.report.backends.parity import Parity
+
+COMPARED: Final = 64  # evaluated texts that further runtimes must embed as PyTorch does
 CompressionRef = Annotated[str, Reference(("compression",))]
 Metric = Annotated[str, Field(pattern=r"^[a-z_]+(@[1-9][0-9]*)?$")]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
@@ -87,6 +94,7 @@ class Package(Stage):
     languages: tuple[str, ...] = ("en",)  # ISO 639-1
     tags: tuple[str, ...] = ()
     base_model: str | None = None  # hub id, where the lineage does not tell it
+    backends: tuple[Runtime, ...] = ()  # further runtimes to write files for, each compared with PyTorch
     confidence: Confidence = 0.95
     samples: PositiveInt = 10_000
     seed: NonNegativeInt = 0
@@ -103,13 +111,34 @@ class Package(Stage):
         roots = [key for key in (model.key, scores.key, baseline, *compared) if key]
         lineage = walk(roots, require_lookup(context), context.labels)
         files = link_model(model.path, out)
+        parities = self._export(out, scores.path)
         about = Identity(self.name, self.license, self.languages, self.tags, self.base_model)
         how = Bootstrap(self.samples, self.confidence, self.seed)
         evidence = Evidence.read(scores.path)
         card = describe(about, lineage, evidence, model=model.key, baseline=baseline, how=how, compared=compared)
+        card = replace(card, parities=parities)
         write_card(out, card)
         summary = [f"{self.model} as an ordinary sentence-transformers folder, with a model card"]
-        write_stats(out, {"summary": summary, "counts": {"files": files}, "warnings": card.warnings()})
+        summary += [
+            f"{found.file}: the same vectors as PyTorch's within {found.largest_difference:.1g} for {found.texts} texts"
+            for found in parities
+        ]
+        told = {"counts": {"files": files}, "backends": [parity.as_json() for parity in parities]}
+        write_stats(out, {"summary": summary, "warnings": card.warnings(), **told})
+
+    def _export(self, out: Path, scores: Path) -> list["Parity"]:
+        """Files for further runtimes, compared on some of the texts that were evaluated and on hard ones."""
+        if not self.backends:
+            return []
+        from embedkit.report.backends.parity import export
+
+        asked = sorted({text for texts in read_texts(scores).values() for text in texts.values()})
+        return export(out, self.backends, asked[:: max(1, len(asked) // COMPARED)][:COMPARED])
+
+    def facts(self) -> Mapping[str, JsonValue]:
+        """None; but what writes further runtimes' files must be there before hours of training begin."""
+        check_installed(self.backends)
+        return {}
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """Linking files and resampling; the model stays what it is."""

@@ -1,10 +1,10 @@
-"""The edge to the Hugging Face hub for models: the safe files of one commit."""
+"""The edge to the Hugging Face hub: the safe files of a model's commit, and folders to a repository of one's own."""
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 
 from embedkit.core.errors import DataError, ModelError
 from embedkit.retrieval.encoder import in_one_line
@@ -38,3 +38,29 @@ def commit_of(name: str, revision: str, what: str) -> str:
                 return Path(cached).parent.name  # .../snapshots/<commit>/<file>
         kind = ModelError if what == "model" else DataError
         raise kind(f"{name} at {revision}: the hub does not tell its commit: {in_one_line(error)}") from error
+
+
+def check_online(name: str) -> None:
+    """Raise `DataError` where the hub's client was told not to use the network."""
+    if constants.HF_HUB_OFFLINE:
+        raise DataError(f"{name}: HF_HUB_OFFLINE is set, so nothing can be pushed; unset it, or do not push")
+
+
+def upload(name: str, folder: Path, *, kind: Literal["model", "dataset"], message: str, private: bool = False) -> str:
+    """Push the files of a folder as one commit to the repository `name`, made if there is none; its address.
+
+    Raises `ModelError` or `DataError` if the hub does not take them.
+    """
+    try:
+        api = HfApi()
+        url = api.create_repo(name, repo_type=kind, private=private or None, exist_ok=True)
+        api.upload_folder(repo_id=name, repo_type=kind, folder_path=folder, commit_message=message)
+    except Exception as error:  # those of the hub, of its HTTP client and of the network
+        raised = ModelError if kind == "model" else DataError
+        raise raised(f"{name}: cannot be pushed to the hub: {_first_line(error)}") from error
+    return str(url)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

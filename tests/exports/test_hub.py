@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 from embedkit.core.errors import DataError
 from embedkit.exports import NTuple, Triplet, export, hub
 from embedkit.exports.card import card
+from embedkit.retrieval import hub as edge
 from tests.exports.cases import write_case
 
 KEY = "a" * 64
@@ -51,8 +52,8 @@ class Fake:
 @pytest.fixture
 def online(monkeypatch) -> Fake:
     fake = Fake()
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "HfApi", lambda: fake)
+    monkeypatch.setattr(edge.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(edge, "HfApi", lambda: fake)
     return fake
 
 
@@ -123,7 +124,7 @@ def test_errors_of_the_hub_are_one_line_and_the_file_stays(pairs, online, tmp_pa
 
 def test_offline_is_told_before_anything_is_done(pairs, monkeypatch, tmp_path):
     done = export(pairs, tmp_path / "t.jsonl", format=Triplet())
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub, "HfApi", lambda: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(edge.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(edge, "HfApi", lambda: pytest.fail("the hub was asked"))
     with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
         hub.push("me/x", pairs, done)
