@@ -129,7 +129,9 @@ def _tasks(file: SuiteFile) -> Iterator[_Task]:
     for name, task in file.suite.tasks.items():
         place: Location = ("tasks", name)
         prompts = {**file.suite.prompts, **task.prompts}
-        shared = {"prompts": prompts} if prompts else {}
+        shared: dict[str, Any] = {"prompts": prompts} if prompts else {}
+        if file.suite.undeclared_prompts:
+            shared["undeclared_prompts"] = True
         if isinstance(task, RetrievalTask):
             yield _Task(name, {"kind": "local", "split": task.split, **shared}, place, dict(raw[name]["source"]))
         elif isinstance(task, BenchmarkTasks):

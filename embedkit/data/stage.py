@@ -54,9 +54,11 @@ class Pretrained(Stage):
         copy_model(self.source.locate(), out, pooling=self.pooling)
         if self.max_length is not None:
             set_max_length(out, self.max_length)
+        replaced: list[str] = []
         if self.prompts is not None:
-            set_prompts(out, self.prompts)
-        write_stats(out, told(describe(out)))
+            replaced = list(set_prompts(out, self.prompts))
+        stats = told(describe(out))
+        write_stats(out, {**stats, "warnings": [*stats["warnings"], *replaced]})
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """From the headers of local weights; nothing is known of a hub model before it is fetched."""

@@ -15,6 +15,7 @@ from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.evaluation.containment import contained
 from embedkit.evaluation.gathering import Gathered
+from embedkit.evaluation.prompts import check_declared
 from embedkit.evaluation.results import TaskResult, read_result, write_result
 from embedkit.evaluation.separation import geometry, measure, write_separation
 from embedkit.evaluation.tasks import AnyTask, LocalTask
@@ -47,6 +48,8 @@ class EvaluateOne(Stage):
             encoder, named = open_encoder(folder, context), read_config(folder).named_prompts
         except ModelError as error:  # of the model by its name: nobody knows an artifact's folder
             raise ModelError(*(text.replace(str(folder), self.model) for text in error.problems)) from error
+        if not self.task.undeclared_prompts:
+            check_declared(self.task.prompts, read_config(folder), self.model)
         with contained():
             from embedkit.evaluation.harness import evaluate
             from embedkit.evaluation.model import StoredModel

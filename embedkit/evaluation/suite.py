@@ -88,6 +88,7 @@ class Suite(Spec):
     tasks: Annotated[Mapping[TaskName, SuiteTask], Field(min_length=1)]
     metrics: Metrics | None = None  # None: those of the stage
     prompts: Prompts = Field(default_factory=dict)  # a task's own go before them
+    undeclared_prompts: bool = False  # take prompts that a model was not made for
     groups: Mapping[TaskName, TaskName] = Field(default_factory=dict)  # task -> what it is a part of, as of the stage
     significance: Significance = Significance()
 

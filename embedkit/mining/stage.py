@@ -22,7 +22,7 @@ from embedkit.mining.hybrid import AnyRetriever, names_of
 from embedkit.mining.sampling import AnySampling, Top
 from embedkit.mining.signals import BUILT_IN, SAME_GROUP, TEACHERS
 from embedkit.mining.teacher import AnyTeacher
-from embedkit.retrieval.identity import Backend, Precision, Storage
+from embedkit.retrieval.identity import Backend, Precision, Storage, Task, prompts_by_name
 from embedkit.retrieval.index import AnyIndex, Exact
 
 SIGNAL_NAME: Final = r"^[a-z][a-z0-9_]*$"
@@ -58,6 +58,8 @@ class Mine(Stage):
     fill: AnyFill = NoFill()  # what stands in where too few candidates pass
     groups: AnyGrouping | None = None  # which documents are parts of one, for the filter same_group
     near_queries: Annotated[float, Field(gt=0, le=1)] | None = None  # queries of this cosine share their positives
+    query_prompt: str | None = None  # name of a prompt that the model declares; null: the model's for queries
+    document_prompt: str | None = None
     precision: Precision = "float32"  # of the encoder; bfloat16 is what GPUs are fast at
     backend: Backend = "torch"
     storage: Storage = "float32"  # of vectors on disk
@@ -125,6 +127,8 @@ class Mine(Stage):
             batch_tokens=self.batch_tokens,
             workers=self.workers,
         )
+        names: dict[Task, str | None] = {"query": self.query_prompt, "document": self.document_prompt}
+        encoder = encoder.prompted(prompts_by_name(inputs[self.model].path, names, called=self.model))
         ground = Ground.open(
             encoder, corpus, queries, read_qrels(data, self.split), context, near_queries=self.near_queries
         )

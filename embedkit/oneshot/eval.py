@@ -52,6 +52,8 @@ def eval_draft(
         for role, text in given.items():
             place = ("stages", SCORES, "tasks", task, "prompts", role)
             draft.document.set(place, text, f"--prompt-{role} {text}")
+        if given:  # asked for in so many words
+            draft.document.set(("stages", SCORES, "tasks", task, "undeclared_prompts"), True, "--prompt")
     return draft
 
 

@@ -58,12 +58,14 @@ class Adore(Training):
             raise ValueError(f"loss {self.loss.kind} needs {lacking[0]}, which documents found in training do not have")
         if self.lora is not None and not self.lora.merge:
             raise ValueError("lora must have merge: true, because an adapter cannot lie beside one tower of two")
+        if self.frozen_weights != "fp32":
+            raise ValueError("frozen_weights must be fp32, because the tower of documents must stay as it was")
         return self
 
     def facts(self) -> Mapping[str, Any]:
-        """None; but raises `EmbedkitError` if the index is not installed."""
+        """None; but raises `EmbedkitError` if the index, or a tracker, is not installed."""
         self.index.check_installed()
-        return {}
+        return super().facts()
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write the model of two towers, and what training logged."""
@@ -80,12 +82,11 @@ class Adore(Training):
         steps = self.steps_of(len(examples.rows))
         encoder = open_encoder(folder, context)
         model = query_side(open_model(folder, self), folder)
-        prompts = prompts_of(folder)
+        prompts = prompts_of(folder, query=self.query_prompt, document=self.document_prompt, called=self.model)
         batches = Batches(examples, batch_size=self.batch_size, steps=steps, seed=self.seed)
-        feed = Feed(examples, batches, Picks(positives=None, negatives=0))
-        collator = QueryCollator(
-            [feed], Turns([1.0], steps=steps, seed=self.seed), model.preprocess, prompts, self.seed, own_share()
-        )
+        feed = Feed(examples, batches, Picks(positives=None, negatives=0), prompts)
+        turns = Turns([1.0], steps=steps, seed=self.seed)
+        collator = QueryCollator([feed], turns, model.preprocess, self.seed, own_share())
         task = Task(
             loss=Objective(
                 model,
@@ -107,9 +108,8 @@ class Adore(Training):
         if not is_main():
             return
         save_model(model, out)
-        stats = trained.added_to(
-            training_stats(examples, trained.history, rows=steps * self.batch_size, prompts=prompts)
-        )
+        rows = len(trained.history) * self.batch_size
+        stats = trained.added_to(training_stats(examples, trained.history, rows=rows, prompts=prompts))
         if held_out is not None:
             stats["warnings"] += held_out.warnings(examples.queries)
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json")})
@@ -137,6 +137,7 @@ class QueryCollator(Collator):
 
     def __call__(self, features: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         """See `Collator`."""
-        texts = self.texts(features[0]["step"])
-        queries = self.preprocess(texts.queries, prompt=self.prompts.query, task="query")
+        step = features[0]["step"]
+        texts = self.texts(step)
+        queries = self.preprocess(texts.queries, prompt=self.prompts(step).query, task="query")
         return {**{f"query_{name}": value for name, value in queries.items()}, "label": texts.structure}

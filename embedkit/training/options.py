@@ -57,7 +57,7 @@ class Training(Stage, abc.ABC):
     evaluate: Evaluation | None = None  # on held-out queries, while it trains
     trackers: Annotated[tuple[Tracker, ...], Execution()] = ()  # told of each step and score, besides the report
     checkpoint_every: Annotated[PositiveInt | None, Execution()] = None  # steps; by default a quarter, at most 500
-    # Of several processes, each keeps a shard of the weights and of the optimiser's state, for models too large for one.
+    # Each of several processes keeps a shard of the weights and of the optimiser's state: for models too large for one.
     sharding: Annotated[Literal["none", "full", "grad_op"], Execution()] = "none"
     device: Annotated[Literal["auto", "cpu"], Execution()] = "auto"
 

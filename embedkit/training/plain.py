@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import NonNegativeInt, model_validator
 
-from embedkit.core.errors import ModelError, Problem
+from embedkit.core.errors import DataError, ModelError, Problem
 from embedkit.core.estimate import Estimate, Size, encode_flops
 from embedkit.core.records import read_pairs
 from embedkit.core.spec import Reference, marked
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
+from embedkit.training.distributed import is_main, world_size
 from embedkit.training.examples import Examples, examples_of
 from embedkit.training.options import Training
 from embedkit.training.peers import AnyPeer, MultipleNegativesRankingLoss, build_peer
@@ -61,24 +62,31 @@ class TrainST(Training):
         examples, table = self._read(inputs[self.pairs].path)
         steps = self.steps_of(len(table))
 
+        from embedkit.training.held_out import open_held_out
         from embedkit.training.task import Task, text_columns
         from embedkit.training.trainer import fit, open_model, save_model
 
-        model = open_model(inputs[self.model].path, self.device)
-        prompts = prompts_of(inputs[self.model].path)
+        model = open_model(inputs[self.model].path, self)
+        folder = inputs[self.model].path
+        prompts = prompts_of(folder, query=self.query_prompt, document=self.document_prompt, called=self.model)
         labels = self._labels(table, model, inputs, context)
-        first = next(iter(table.columns))
         task = Task(
             loss=self._loss(model, inputs),
             dataset=text_columns(table.columns | ({} if labels is None else {"label": labels})),
-            batch_size=self.batch_size,
+            batch_size=self._rows_each(),
             batch_sampler=self.loss.data.sampler,
-            ids=lambda numbers: {f"{first}_ids": [table.ids[i] for i in numbers]},
+            told=lambda numbers: {"rows": [table.row(i) for i in numbers]},
             prompts={name: (prompts.query if name == "query" else prompts.document) or "" for name in table.columns},
         )
-        history = fit(self, model, task, steps=steps, context=context)
+        held_out = open_held_out(self, inputs, context, prompts)
+        trained = fit(self, model, task, steps=steps, context=context, held_out=held_out)
+        if not is_main():
+            return
         save_model(model, out)
-        stats = training_stats(examples, history, rows=steps * self.batch_size, prompts=prompts)
+        rows = len(trained.history) * self.batch_size
+        stats = trained.added_to(training_stats(examples, trained.history, rows=rows, prompts=prompts))
+        if held_out is not None:
+            stats["warnings"] += held_out.warnings(examples.queries)
         stats["counts"]["pairs"] = len(table)
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json")})
 
@@ -94,9 +102,21 @@ class TrainST(Training):
         tokens = found.tokens / max(found.rows, 1)
         return replace(
             found,
-            flops=found.flops + sum(encode_flops(model, texts=found.rows, tokens=tokens) for model in others),
+            flops=found.flops
+            + self.scoring(inputs, found.steps)
+            + sum(encode_flops(model, texts=found.rows, tokens=tokens) for model in others),
             memory=found.memory + sum(4 * model.parameters for model in others),
         )
+
+    def _rows_each(self) -> int:
+        """Rows of each process's batch: each draws its own, as sentence-transformers has it."""
+        rows, rest = divmod(self.batch_size, world_size())
+        if rest or rows < 2:
+            raise DataError(
+                f"batch_size is {self.batch_size}, which {world_size()} processes cannot divide into equal batches of "
+                "at least 2 rows; change either"
+            )
+        return rows
 
     def _read(self, folder: Path) -> tuple[Examples, Table]:
         data, pairs = self.loss.data, read_pairs(folder)

@@ -1,9 +1,9 @@
 """What a model puts before the texts it embeds."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from embedkit.retrieval.identity import read_config
+from embedkit.retrieval.identity import prompts_by_name
 
 
 class Prompts(NamedTuple):
@@ -13,7 +13,15 @@ class Prompts(NamedTuple):
     document: str | None
 
 
-def prompts_of(folder: Path) -> Prompts:
-    """The prompts that the model in `folder` is used with, see `retrieval.identity.read_config`."""
-    prompts = read_config(folder).prompts
+NO_PROMPTS: Final = Prompts(None, None)
+
+
+def prompts_of(
+    folder: Path, *, query: str | None = None, document: str | None = None, called: str = "the model"
+) -> Prompts:
+    """The prompts that the model in `folder` is used with, or those of its prompts that have these names.
+
+    Raises `ModelError` for a name that the model, which messages call `called`, does not declare.
+    """
+    prompts = prompts_by_name(folder, {"query": query, "document": document}, called=called)
     return Prompts(prompts["query"] or None, prompts["document"] or None)

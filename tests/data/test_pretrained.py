@@ -25,7 +25,7 @@ def in_folder(path) -> dict:
 
 def make(tmp_path, context, **fields):
     out = tmp_path / "out"
-    out.mkdir()
+    out.mkdir(parents=True)
     stage(**fields).run({}, out, context)
     return out
 
@@ -39,6 +39,23 @@ def load(folder):
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(str(folder), device="cpu")
+
+
+def test_named_prompts_are_remembered_and_a_replaced_one_is_told(tmp_path, context, model):
+    make(tmp_path / "a", context, source=in_folder(model), prompts={"query": "q: ", "named": {"nq": "Question: "}})
+    first = tmp_path / "a" / "out"
+    assert load(first).prompts == {"query": "q: ", "document": "", "nq": "Question: "}
+    assert read_stats(first)["warnings"] == []
+    again = {"query": "find: ", "named": {"nq": "Question: "}}
+    out = make(tmp_path / "b", context, source=in_folder(first), prompts=again)
+    assert load(out).prompts == {"query": "find: ", "document": "", "nq": "Question: "}
+    told = "prompts.query: 'find: ' takes the place of 'q: ', which the model was made with"
+    assert read_stats(out)["warnings"] == [told]
+
+
+def test_a_named_prompt_cannot_stand_for_the_queries_or_documents():
+    with pytest.raises(ValidationError, match=r"query is a prompt of its own: set prompts.query, beside `named`"):
+        stage(source={"kind": "hub", "name": "a/b", "revision": COMMIT}, prompts={"named": {"query": "q: "}})
 
 
 def test_a_copied_model_gives_the_same_vectors(tmp_path, context, model):

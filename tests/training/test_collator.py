@@ -87,8 +87,8 @@ def test_prompts_reach_the_tokeniser_and_the_trainer_finds_two_columns():
         seen.append((task, prompt, texts))
         return {"input_ids": torch.zeros(len(texts), 1), "attention_mask": torch.ones(len(texts), 1)}
 
-    feed = Feed(DATA, Batches(DATA, batch_size=2, steps=2, seed=0), Picks())
-    collator = Collator([feed], Turns([1], steps=2, seed=0), preprocess, Prompts("q: ", "d: "), seed=0)
+    feed = Feed(DATA, Batches(DATA, batch_size=2, steps=2, seed=0), Picks(), Prompts("q: ", "d: "))
+    collator = Collator([feed], Turns([1], steps=2, seed=0), preprocess, seed=0)
     inputs = collator([{"step": 1}])
     assert [(task, prompt) for task, prompt, _ in seen] == [("query", "q: "), ("document", "d: ")]
     assert seen[0][2] == collator.texts(1).queries
@@ -146,7 +146,7 @@ def test_each_step_shows_the_source_whose_turn_it_is():
         Feed(other, Batches(other, batch_size=3, steps=8, seed=2), Picks(), needs={"targets"}),
     ]
     turns = Turns([1, 2], steps=12, seed=5)
-    collator = Collator(feeds, turns, None, Prompts(None, None), seed=5)
+    collator = Collator(feeds, turns, None, seed=5)
     seen = [collator.texts(step) for step in range(12)]
     assert [int(batch.structure["source"]) for batch in seen] == [turns[step][0] for step in range(12)]
     assert ["targets" in batch.structure for batch in seen] == [turns[step][0] == 1 for step in range(12)]

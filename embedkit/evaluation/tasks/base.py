@@ -3,12 +3,12 @@
 import abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from embedkit.core.errors import Problem
-from embedkit.core.spec import Spec
+from embedkit.core.spec import Execution, Spec
 from embedkit.core.stage import Artifact
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Task(Spec, abc.ABC):
 
     kind: str
     prompts: Mapping[Role, str] = Field(default_factory=dict)  # for this task, in place of the model's own
+    undeclared_prompts: Annotated[bool, Execution()] = False  # take prompts that the model was not made for
 
     @abc.abstractmethod
     def open(self, inputs: Mapping[str, Artifact], work: Path) -> AbsTask:
