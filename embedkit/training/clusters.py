@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 
 LARGEST: Final = 2  # times the mean size; a larger topic is cut
 _ITERATIONS: Final = 20  # of k-means, as FAISS recommends
-_PER_CENTROID: Final = 256  # vectors that k-means looks at; FAISS draws them
+_PER_CENTROID: Final = 256  # vectors that k-means looks at, as FAISS would
 _ROUNDS: Final = 8  # of halving; most halves have settled after four
 _SAMPLE: Final = 8192  # vectors that say where to cut in two
 _TILE: Final = 65_536
@@ -33,9 +33,9 @@ def topics(vectors: Floats, count: int, *, least: int, seed: int) -> Labels:
     centroids = _k_means(vectors, count, seed)
     centroids = centroids[np.argsort(halved(centroids, 1, seed=seed), kind="stable")]
     labels = _nearest(vectors, centroids)
-    kept = np.bincount(labels, minlength=count) >= least
-    if kept.any() and not kept.all():
-        lost = np.flatnonzero(~kept[labels])
+    kept = np.bincount(labels, minlength=len(centroids)) >= least
+    lost = np.flatnonzero(~kept[labels])
+    if len(lost) and kept.any():
         labels[lost] = np.flatnonzero(kept)[_nearest(vectors[lost], centroids[kept])]
     return _cut(vectors, labels, LARGEST * -(-len(vectors) // count), seed)
 
@@ -73,20 +73,24 @@ def check_faiss() -> None:
 
 
 def _k_means(vectors: Floats, count: int, seed: int) -> Floats:
-    """(count, D) unit vectors."""
+    """(count, D) unit vectors, from the means of clusters of one size, so that none begins with few vectors or many."""
     check_faiss()
     import faiss
 
+    rows = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), _PER_CENTROID * count), replace=False)
+    some = vectors[np.sort(rows)]
+    labels = halved(some, -(-len(some) // count), seed=seed)
+    first = np.stack([some[labels == number].mean(axis=0) for number in range(int(labels.max()) + 1)])
     means: Any = faiss.Kmeans(
-        vectors.shape[1],
-        count,
+        some.shape[1],
+        len(first),
         niter=_ITERATIONS,
         seed=seed % 2**31,
         spherical=True,
         min_points_per_centroid=1,
-        max_points_per_centroid=_PER_CENTROID,
+        max_points_per_centroid=len(some),  # those above: FAISS draws none of its own
     )
-    means.train(vectors)
+    means.train(some, init_centroids=np.ascontiguousarray(first, dtype=np.float32))
     return np.ascontiguousarray(means.centroids, dtype=np.float32)
 
 

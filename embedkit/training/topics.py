@@ -171,7 +171,7 @@ def bundled(labels: Numbers, share: int, batch_size: int, rng: np.random.Generat
     whole = place < np.repeat(sizes // share * share, sizes)
     pieces = order[whole].reshape(-1, share)
     each = batch_size // share
-    count = len(pieces) // each
+    count = min(len(pieces) // each, len(labels) // batch_size)
     drawn = rng.permutation(len(pieces))
     taken = np.sort(drawn[count * each :])
     rest = np.concatenate([pieces[taken].ravel(), order[~whole]])
