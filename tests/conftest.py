@@ -37,7 +37,8 @@ def tiny_dataset(tiny_beir, tmp_path_factory) -> Artifact:
     """`tiny_beir` as a dataset artifact's folder."""
     import json
 
-    from embedkit.core.records import Corpus, Dataset, Queries, write_dataset
+    from embedkit.core.dataset import Dataset, write_dataset
+    from embedkit.core.records import Corpus, Queries
 
     def lines(name: str) -> list[dict]:
         return [json.loads(line) for line in (tiny_beir / name).read_text().splitlines()]

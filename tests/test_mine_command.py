@@ -11,7 +11,7 @@ import yaml
 
 from embedkit.cli.main import main
 from embedkit.core.errors import RecipeError
-from embedkit.core.records import read_pairs
+from embedkit.core.pairs import read_pairs
 from embedkit.core.store import Store
 from embedkit.oneshot.inputs import model_source
 from embedkit.pins import pin

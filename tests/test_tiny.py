@@ -1,6 +1,7 @@
 from sentence_transformers import SentenceTransformer
 
-from embedkit.core.records import read_dataset, read_pairs
+from embedkit.core.dataset import read_dataset
+from embedkit.core.pairs import read_pairs
 
 
 def test_the_tiny_model_tells_texts_apart(tiny_model, other_tiny_model):

@@ -12,7 +12,7 @@ import typer
 from embedkit.core.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from embedkit.core.records import Dataset
+    from embedkit.core.dataset import Dataset
     from embedkit.mining.audit import Held
 
 
@@ -81,8 +81,8 @@ _READ = 20
 def held(folder: Path) -> "Held":
     """The held-out queries and their judged documents of a BEIR folder or dataset artifact; all, where no split is
     dev or test. Raises `DataError` if it is neither."""
+    from embedkit.core.dataset import read_dataset
     from embedkit.core.progress import silent
-    from embedkit.core.records import read_dataset
     from embedkit.data.sources import BeirFolder
 
     if not folder.is_dir():

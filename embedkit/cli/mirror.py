@@ -12,7 +12,7 @@ from embedkit.core.errors import EmbedkitError, RecipeError
 
 if TYPE_CHECKING:
     from embedkit.cli.console import Console
-    from embedkit.core.records import Dataset
+    from embedkit.core.dataset import Dataset
     from embedkit.evaluation.mirror.facts import TaskFacts
     from embedkit.evaluation.mirror.manifest import Manifest
 

@@ -116,7 +116,7 @@ def _corpus(
     samples: int,
     seed: int,
 ) -> "CorpusAudit":
-    from embedkit.core.records import read_dataset
+    from embedkit.core.dataset import read_dataset
     from embedkit.core.stage import Context
     from embedkit.core.store import Store
     from embedkit.evaluation.poisoning import audit_corpus
@@ -132,7 +132,7 @@ def _corpus(
 def _training(
     folder: Path, console: "Console", *, source_field: str | None, quota: float | None, samples: int, seed: int
 ) -> "TrainingAudit":
-    from embedkit.core.records import read_pairs
+    from embedkit.core.pairs import read_pairs
     from embedkit.evaluation.poisoning import audit_training
 
     return audit_training(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from embedkit.core.columns import Rows, Strings
 from embedkit.core.errors import ArtifactError, DataError
-from embedkit.core.records import PAIRS, PERHAPS, Pair, pairs_from, present
+from embedkit.core.pairs import PAIRS, Pair, pairs_from
+from embedkit.core.records import PERHAPS, present
 
 TABLES: Final = ("pairs.parquet", "corpus.parquet", "queries.parquet")
 GROUP: Final = 16_384  # rows of a row group, so that a file does not depend on the parts it was joined from

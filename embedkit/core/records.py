@@ -18,13 +18,14 @@ A *dataset* is a folder with
 `known` has every document known to be relevant to the query: none may ever serve as its negative, nor may `suspects`,
 which a false-negative filter took for relevant. A dataset is pairs as well: one row for each query of its train split.
 Columns that are perhaps there are left out where nothing is in them; `metadata` is a JSON object with a source's other
-fields. `embedkit.core.pair_files` reads and writes pairs that are larger than memory.
+fields. Corpora, queries and qrels are read and written here, datasets in `embedkit.core.dataset`, pairs in
+`embedkit.core.pairs`, and pairs that are larger than memory in `embedkit.core.pair_files`.
 """
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,22 +44,6 @@ _GROUP: Final = 1 << 16  # rows of a row group, and so the most that are in memo
 _CORPUS = pa.schema([(name, pa.string()) for name in ("doc_id", "title", "text", "class", "metadata")])
 _QUERIES = pa.schema([(name, pa.string()) for name in ("query_id", "text", "class", "metadata")])
 _QRELS = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32())])
-_IDS, _SCORES = pa.list_(pa.string()), pa.list_(pa.float32())
-PAIRS: Final = pa.schema(
-    [
-        ("query_id", pa.string()),
-        ("positives", _IDS),
-        ("known", _IDS),
-        ("negatives", _IDS),
-        ("positive_scores", _SCORES),
-        ("negative_scores", _SCORES),
-        ("positive_targets", _SCORES),
-        ("negative_targets", _SCORES),
-        ("suspects", _IDS),
-        ("negative_ranks", pa.list_(pa.int32())),
-        ("fills", _IDS),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -105,58 +90,15 @@ class Queries:
         return Queries(*(_taken(column, rows) for column in (self.ids, self.texts, self.classes, self.metadata)))
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One training query: what is relevant to it, what is not, and what scores were given."""
-
-    query_id: str
-    positives: tuple[str, ...]
-    known: tuple[str, ...] = ()
-    negatives: tuple[str, ...] = ()
-    positive_scores: tuple[float, ...] = ()
-    negative_scores: tuple[float, ...] = ()
-    positive_targets: tuple[float, ...] = ()
-    negative_targets: tuple[float, ...] = ()
-    suspects: tuple[str, ...] = ()  # neither positives nor negatives
-    negative_ranks: tuple[int, ...] = ()  # 1-based among the query's candidates; 0 for a fill
-    fills: tuple[str, ...] = ()  # negatives that no search found
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A pairs artifact in memory."""
-
-    corpus: Corpus
-    queries: Queries
-    rows: Sequence[Pair]
-
-    def query_texts(self) -> dict[str, str]:
-        """query_id -> text."""
-        return dict(zip(self.queries.ids, self.queries.texts, strict=True))
-
-    def document_texts(self) -> dict[str, str]:
-        """doc_id -> what an encoder is given."""
-        return dict(zip(self.corpus.ids, self.corpus.full_texts(), strict=True))
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset artifact in memory."""
-
-    corpus: Corpus
-    queries: Queries
-    qrels: Mapping[str, Qrels] = field(default_factory=dict)  # split -> qrels
-
-
 def write_corpus(folder: Path, corpus: Corpus) -> None:
     """Write corpus.parquet."""
     columns = [corpus.ids, corpus.titles, corpus.texts, corpus.classes, corpus.metadata]
-    _write(folder / "corpus.parquet", _CORPUS, columns)
+    write_table(folder / "corpus.parquet", _CORPUS, columns)
 
 
 def read_corpus(folder: Path) -> Corpus:
     """Read corpus.parquet."""
-    columns = _read(folder / "corpus.parquet", _CORPUS)
+    columns = read_table(folder / "corpus.parquet", _CORPUS)
     return Corpus(*(columns[name] for name in _CORPUS.names))
 
 
@@ -167,12 +109,12 @@ def open_corpus(folder: Path, work: Path) -> Corpus:
 
 def write_queries(folder: Path, queries: Queries) -> None:
     """Write queries.parquet."""
-    _write(folder / "queries.parquet", _QUERIES, [queries.ids, queries.texts, queries.classes, queries.metadata])
+    write_table(folder / "queries.parquet", _QUERIES, [queries.ids, queries.texts, queries.classes, queries.metadata])
 
 
 def read_queries(folder: Path) -> Queries:
     """Read queries.parquet."""
-    columns = _read(folder / "queries.parquet", _QUERIES)
+    columns = read_table(folder / "queries.parquet", _QUERIES)
     return Queries(*(columns[name] for name in _QUERIES.names))
 
 
@@ -185,7 +127,7 @@ def write_qrels(folder: Path, split: str, qrels: Qrels) -> None:
     """Write qrels/<split>.parquet, in the order of the mapping."""
     rows = [(query, doc, relevance) for query, docs in qrels.items() for doc, relevance in docs.items()]
     (folder / "qrels").mkdir(exist_ok=True)
-    _write(folder / "qrels" / f"{split}.parquet", _QRELS, [[row[i] for row in rows] for i in range(3)])
+    write_table(folder / "qrels" / f"{split}.parquet", _QRELS, [[row[i] for row in rows] for i in range(3)])
 
 
 def read_qrels(folder: Path, split: str) -> Qrels:
@@ -193,71 +135,10 @@ def read_qrels(folder: Path, split: str) -> Qrels:
     path = folder / "qrels" / f"{split}.parquet"
     qrels: Qrels = {}
     if path.is_file():
-        columns = _read(path, _QRELS)
+        columns = read_table(path, _QRELS)
         for query, doc, relevance in zip(columns["query_id"], columns["doc_id"], columns["relevance"], strict=True):
             qrels.setdefault(query, {})[doc] = relevance
     return qrels
-
-
-def write_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write a dataset artifact, its train pairs included."""
-    write_corpus(folder, dataset.corpus)
-    write_queries(folder, dataset.queries)
-    for split, qrels in dataset.qrels.items():
-        write_qrels(folder, split, qrels)
-    write_pair_rows(folder, pairs_of(dataset.qrels.get("train", {})))
-
-
-def read_dataset(folder: Path) -> Dataset:
-    """Read a dataset artifact."""
-    qrels = {split: read_qrels(folder, split) for split in SPLITS}
-    return Dataset(read_corpus(folder), read_queries(folder), {k: v for k, v in qrels.items() if v})
-
-
-def open_dataset(folder: Path, work: Path) -> Dataset:
-    """The same, its texts memory-mapped from copies in `work`: for corpora larger than memory."""
-    qrels = {split: read_qrels(folder, split) for split in SPLITS}
-    return Dataset(open_corpus(folder, work), open_queries(folder, work), {k: v for k, v in qrels.items() if v})
-
-
-def pairs_of(qrels: Qrels) -> list[Pair]:
-    """One row a query: its relevant documents, the most relevant first."""
-    rows = []
-    for query, docs in qrels.items():
-        relevant = sorted((d for d in docs if docs[d] > 0), key=lambda d: (-docs[d], d))
-        if relevant:
-            rows.append(Pair(query, tuple(relevant), known=tuple(relevant)))
-    return rows
-
-
-def write_pair_rows(folder: Path, rows: Sequence[Pair]) -> None:
-    """Write pairs.parquet."""
-    _write(folder / "pairs.parquet", PAIRS, [[getattr(row, name) for row in rows] for name in PAIRS.names])
-
-
-def read_pair_rows(folder: Path) -> list[Pair]:
-    """Read pairs.parquet."""
-    return pairs_from(_read(folder / "pairs.parquet", PAIRS))
-
-
-def pairs_from(columns: Mapping[str, Sequence[Any]]) -> list[Pair]:
-    """Rows from the columns of pairs.parquet."""
-    lists = [name for name in PAIRS.names[1:] if columns.get(name)]
-    return [
-        Pair(query, **{name: tuple(columns[name][i]) for name in lists}) for i, query in enumerate(columns["query_id"])
-    ]
-
-
-def write_pairs(folder: Path, pairs: Pairs) -> None:
-    """Write a pairs artifact."""
-    write_corpus(folder, pairs.corpus)
-    write_queries(folder, pairs.queries)
-    write_pair_rows(folder, pairs.rows)
-
-
-def read_pairs(folder: Path) -> Pairs:
-    """Read pairs from a pairs or dataset artifact."""
-    return Pairs(read_corpus(folder), read_queries(folder), read_pair_rows(folder))
 
 
 def link_tables(source: Path, out: Path, names: Iterable[str] = ("corpus.parquet", "queries.parquet")) -> None:
@@ -273,7 +154,8 @@ def _taken(column: Sequence[str], rows: Sequence[int] | Rows) -> Sequence[str]:
     return Picked(column, np.asarray(rows, dtype=np.int64)) if column else ()
 
 
-def _write(path: Path, schema: pa.Schema, columns: Sequence[Any]) -> None:
+def write_table(path: Path, schema: pa.Schema, columns: Sequence[Any]) -> None:
+    """Write columns in the order of the schema; of those in `PERHAPS`, the ones in which something is."""
     kept = [(f, column) for f, column in zip(schema, columns, strict=True) if f.name not in PERHAPS or any(column)]
     schema = pa.schema([f for f, _ in kept])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -303,7 +185,8 @@ def present(path: Path, columns: Sequence[str], schema: pa.Schema) -> list[str]:
     return found
 
 
-def _read(path: Path, schema: pa.Schema) -> dict[str, Sequence[Any]]:
+def read_table(path: Path, schema: pa.Schema) -> dict[str, Sequence[Any]]:
+    """The schema's columns as Python values; empty those that the file may lack and does."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels, Queries
+from embedkit.core.dataset import Dataset
+from embedkit.core.records import SPLITS, Corpus, Qrels, Queries
 from embedkit.core.spec import Spec
 from embedkit.data.metadata import Carried
 from embedkit.data.rows import BadRow, Rejects, Row, as_identifier, listed, relevance_of, shown, text_of

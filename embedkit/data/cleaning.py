@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import Field, NonNegativeInt
 
 from embedkit.core.columns import Rows
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import DataError
 from embedkit.core.progress import Progress, silent
-from embedkit.core.records import SPLITS, Corpus, Dataset, Qrels
+from embedkit.core.records import SPLITS, Corpus, Qrels
 from embedkit.core.spec import Spec
 from embedkit.core.text import normalised
 from embedkit.measures.duplicates import NearDuplicates, crowded

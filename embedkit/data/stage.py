@@ -11,17 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
 
+from embedkit.core.dataset import Dataset, read_dataset, write_dataset
 from embedkit.core.errors import DataError
 from embedkit.core.estimate import Estimate, Size
-from embedkit.core.records import (
-    Dataset,
-    Pair,
-    pairs_of,
-    read_dataset,
-    write_dataset,
-    write_pair_rows,
-    write_pairs,
-)
+from embedkit.core.pairs import Pair, pairs_of, write_pair_rows, write_pairs
 from embedkit.core.spec import DatasetRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from embedkit.core.records import SPLITS, Pair
+from embedkit.core.pairs import Pair
+from embedkit.core.records import SPLITS
 from embedkit.data.assemble import Tables
 from embedkit.data.cleaning import Cleaned
 from embedkit.data.rows import Rejects

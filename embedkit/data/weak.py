@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from embedkit.core.estimate import Size
-from embedkit.core.records import Corpus, Pair, Pairs, Queries
+from embedkit.core.pairs import Pair, Pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.core.spec import Spec
 from embedkit.core.text import normalised
 

@@ -19,8 +19,9 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from embedkit.core.columns import Strings
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import EmbedkitError, StageError
-from embedkit.core.records import Dataset, Qrels
+from embedkit.core.records import Qrels
 from embedkit.core.scores import Items, Statistic
 from embedkit.evaluation.model import Search, StoredModel
 from embedkit.evaluation.results import Part, TaskResult

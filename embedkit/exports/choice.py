@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import Pair
+from embedkit.core.pairs import Pair
 from embedkit.exports.format import Format
 
 _COLUMNS: Final = {"miner": ("positive_scores", "negative_scores"), "teacher": ("positive_targets", "negative_targets")}

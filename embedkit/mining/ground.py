@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from embedkit.core.columns import places
 from embedkit.core.errors import DataError
-from embedkit.core.records import Corpus, Pair, Qrels, Queries, pairs_of
+from embedkit.core.pairs import Pair, pairs_of
+from embedkit.core.records import Corpus, Qrels, Queries
 from embedkit.core.stage import Context
 from embedkit.mining.filters import Rows
 from embedkit.mining.known import Judgements, Known

@@ -10,7 +10,8 @@ from pydantic import ByteSize, Field, JsonValue, NonNegativeInt, PositiveInt, mo
 from embedkit.core.errors import StageError, did_you_mean
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
 from embedkit.core.memory import release
-from embedkit.core.records import link_tables, open_corpus, open_queries, read_pairs, read_qrels, write_pair_rows
+from embedkit.core.pairs import read_pairs, write_pair_rows
+from embedkit.core.records import link_tables, open_corpus, open_queries, read_qrels
 from embedkit.core.spec import DatasetRef, Execution, ModelRef, PairsRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats

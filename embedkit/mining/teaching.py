@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from embedkit.core.errors import DataError, ModelError, StageError
-from embedkit.core.records import Corpus, Pair, Pairs, Qrels, Queries, read_corpus, read_queries
+from embedkit.core.pairs import Pair, Pairs
+from embedkit.core.records import Corpus, Qrels, Queries, read_corpus, read_queries
 from embedkit.core.stage import Artifact, Context
 from embedkit.mining.audit import histograms
 from embedkit.mining.rerank import METRIC, Rerank, compare

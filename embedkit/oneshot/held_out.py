@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from embedkit.core.dataset import open_dataset
 from embedkit.core.document import Document
 from embedkit.core.errors import DataError, RecipeError
 from embedkit.core.progress import Progress
-from embedkit.core.records import open_dataset
 from embedkit.core.store import MANIFEST
 from embedkit.data.sources import AnySource, BeirFolder
 from embedkit.data.table_files import find_table

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import DataError
 from embedkit.core.progress import Progress, silent
-from embedkit.core.records import SPLITS, Dataset
+from embedkit.core.records import SPLITS
 from embedkit.measures.ranking import PerQuery, Run, parse_metric, per_query
 from embedkit.retrieval.encoder import StoredEncoder
 from embedkit.retrieval.index import AnyIndex, Exact

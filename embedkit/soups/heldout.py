@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from embedkit.core.dataset import read_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import read_dataset
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.store import write_atomically
 from embedkit.measures.ranking import mean_scores

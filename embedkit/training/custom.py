@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from embedkit.core.errors import DataError
+from embedkit.core.pairs import Pairs, write_pairs
 from embedkit.core.progress import Progress, silent
-from embedkit.core.records import Pairs, write_pairs
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
 from embedkit.losses import Loss

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from embedkit.core.columns import taken
 from embedkit.core.errors import DataError
 from embedkit.core.memory import release
-from embedkit.core.records import Pairs, open_corpus, open_queries
+from embedkit.core.pairs import Pairs
+from embedkit.core.records import open_corpus, open_queries
 from embedkit.losses.base import Need
 from embedkit.training.classes import classes_of
 from embedkit.training.lists import Lists, Places, Sets, Sparse

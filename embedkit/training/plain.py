@@ -9,7 +9,7 @@ from pydantic import NonNegativeInt, model_validator
 
 from embedkit.core.errors import DataError, ModelError, Problem
 from embedkit.core.estimate import Estimate, Size, encode_flops
-from embedkit.core.records import read_pairs
+from embedkit.core.pairs import read_pairs
 from embedkit.core.spec import Reference, marked
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedkit.core.columns import Picked, Strings, places
 from embedkit.core.errors import DataError
 from embedkit.core.pair_files import column_batches
-from embedkit.core.records import Pair
+from embedkit.core.pairs import Pair
 from embedkit.retrieval.distinct import distinct
 from embedkit.training.lists import Lists, Places, number_type
 

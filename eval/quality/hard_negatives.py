@@ -21,7 +21,8 @@ from typing import Any, ClassVar, Final, Literal
 
 import embedkit
 from embedkit.cli.console import Console
-from embedkit.core.records import link_tables, read_pairs, write_pair_rows
+from embedkit.core.pairs import read_pairs, write_pair_rows
+from embedkit.core.records import link_tables
 from embedkit.core.scores import read_per_query
 from embedkit.core.spec import PairsRef
 from embedkit.core.stage import Artifact, Context, Stage

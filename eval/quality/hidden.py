@@ -10,7 +10,8 @@ import numpy as np
 
 import embedkit
 from embedkit.core.columns import places
-from embedkit.core.records import Dataset, Qrels, read_dataset
+from embedkit.core.dataset import Dataset, read_dataset
+from embedkit.core.records import Qrels
 from embedkit.core.stage import Context
 from embedkit.data.pretrained import InPackage
 from embedkit.data.sources import BeirFolder

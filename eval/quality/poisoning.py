@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from embedkit.core.records import Dataset
+from embedkit.core.dataset import Dataset
 from embedkit.evaluation.poisoning import CorpusAudit, audit_training, inject, verdict
 from embedkit.evaluation.poisoning.oddness import Oddness, oddness
 from embedkit.evaluation.poisoning.probe import Encoder, Probe

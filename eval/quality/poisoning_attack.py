@@ -11,7 +11,9 @@ from typing import ClassVar, Final, Literal
 
 import embedkit
 from embedkit.cli.console import Console
-from embedkit.core.records import Corpus, Dataset, Pair, Pairs, read_dataset, read_pairs, write_pairs
+from embedkit.core.dataset import Dataset, read_dataset
+from embedkit.core.pairs import Pair, Pairs, read_pairs, write_pairs
+from embedkit.core.records import Corpus
 from embedkit.core.spec import PairsRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.data.pretrained import InPackage

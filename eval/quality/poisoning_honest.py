@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from embedkit.core.dataset import Dataset
+from embedkit.core.pairs import Pairs, pairs_of
 from embedkit.core.progress import silent
-from embedkit.core.records import Dataset, Pairs, pairs_of
 from embedkit.evaluation.poisoning import CorpusAudit, audit_training, error_counts, inject, verdict
 from embedkit.evaluation.poisoning.injection import KINDS
 from embedkit.evaluation.poisoning.oddness import Oddness, oddness

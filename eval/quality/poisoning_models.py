@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.nn import EmbeddingBag
 from torch.nn.functional import cross_entropy, normalize
 
-from embedkit.core.records import Pairs
+from embedkit.core.pairs import Pairs
 from embedkit.evaluation.poisoning.probe import Encoder
 from embedkit.retrieval.identity import Task
 

@@ -21,7 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from embedkit.core.records import Corpus, Dataset, Pair, Pairs, Queries, open_dataset, write_dataset, write_pairs
+from embedkit.core.dataset import Dataset, open_dataset, write_dataset
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.contamination.check import check, findings
 from embedkit.evaluation.contamination.finder import Rules
 from embedkit.evaluation.contamination.tasks import of_dataset

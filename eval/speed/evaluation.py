@@ -131,7 +131,7 @@ def _forget(folder: Path) -> None:
 
 
 def _task(folder: Path) -> Any:
-    from embedkit.core.records import open_dataset
+    from embedkit.core.dataset import open_dataset
     from embedkit.evaluation.harness import DatasetTask
 
     (folder / "opened").mkdir(exist_ok=True)

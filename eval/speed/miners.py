@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sentence_transformers.util import mine_hard_negatives
 
 from embedkit.core.columns import Strings
-from embedkit.core.records import Corpus, Pair
+from embedkit.core.pairs import Pair
+from embedkit.core.records import Corpus
 from embedkit.core.stage import Context
 from embedkit.mining.filters import PercentOfPositive
 from embedkit.mining.ground import Ground

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, write_pairs
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.text import document_text
 from embedkit.training.stage import Train

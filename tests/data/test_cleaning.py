@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import Corpus, Dataset, Queries
+from embedkit.core.records import Corpus, Queries
 from embedkit.core.text import normalised
 from embedkit.data.cleaning import HoldOut, clean
 from embedkit.measures.duplicates import NearDuplicates

@@ -4,8 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from embedkit.core.dataset import read_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import read_dataset, read_pair_rows, read_pairs
+from embedkit.core.pairs import read_pair_rows, read_pairs
 from embedkit.core.stage import Artifact
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests

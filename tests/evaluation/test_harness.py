@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from embedkit.core.dataset import Dataset, read_dataset
 from embedkit.core.errors import StageError
-from embedkit.core.records import Corpus, Dataset, Queries, read_dataset
+from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.containment import contained
 from embedkit.measures.ranking import mean_scores, per_query
 from embedkit.retrieval.encoder import load_model, open_encoder

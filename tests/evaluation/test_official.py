@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import ArtifactError, DataError
-from embedkit.core.records import Corpus, Dataset, Queries
+from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.containment import contained
 from embedkit.evaluation.mirror.from_beir import mirror_from_beir
 from embedkit.evaluation.mirror.from_hub import mirror_from_hub

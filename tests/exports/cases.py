@@ -8,7 +8,8 @@ import datasets
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, write_pairs
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 
 DOCUMENTS = 12
 PAIRS = (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import Pair
+from embedkit.core.pairs import Pair
 from embedkit.exports import FORMATS, Triplet, export
 from embedkit.exports.choice import choose, widths
 from tests.exports.cases import DOCUMENTS, PAIRS, read, write_case

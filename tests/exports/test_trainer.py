@@ -8,7 +8,8 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives, resolve_ids
 
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, write_pairs
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.exports import LabeledList, LabeledPair, NTuple, Triplet, export
 from tests.exports.cases import load, read
 from tests.tiny import WORDS

@@ -12,18 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from embedkit.core.dataset import Dataset, read_dataset, write_dataset
 from embedkit.core.errors import ArtifactError, DataError, EmbedkitError, ModelError
-from embedkit.core.records import (
-    Corpus,
-    Dataset,
-    Queries,
-    read_dataset,
-    read_pairs,
-    write_corpus,
-    write_dataset,
-    write_qrels,
-    write_queries,
-)
+from embedkit.core.pairs import read_pairs
+from embedkit.core.records import Corpus, Queries, write_corpus, write_qrels, write_queries
 from embedkit.core.stage import Artifact
 from embedkit.core.store import digests
 from embedkit.mining import parts

@@ -5,7 +5,8 @@ import tracemalloc
 
 import pytest
 
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, write_pairs
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.contamination.finder import Rules, find_matches
 from embedkit.evaluation.contamination.held import Held, HeldTexts
 from embedkit.evaluation.contamination.training import Training

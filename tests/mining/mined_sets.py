@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 
-from embedkit.core.records import Corpus, Pair, Queries, write_corpus, write_pair_rows, write_queries
+from embedkit.core.pairs import Pair, write_pair_rows
+from embedkit.core.records import Corpus, Queries, write_corpus, write_queries
 from embedkit.mining.audit import Rules
 from embedkit.mining.fates import CANDIDATES, candidate_table
 from embedkit.mining.filters import NONE, Candidates, PercentOfPositive

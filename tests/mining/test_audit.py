@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedkit.core.errors import ArtifactError, DataError
-from embedkit.core.records import PAIRS, Corpus, Pair, Queries, write_corpus, write_pair_rows, write_queries
+from embedkit.core.pairs import PAIRS, Pair, write_pair_rows
+from embedkit.core.records import Corpus, Queries, write_corpus, write_queries
 from embedkit.mining.audit import audit, describe, histograms, tables
 from embedkit.mining.audit.hubs import hubness
 from embedkit.mining.audit.margins import MARGINS, RATIOS

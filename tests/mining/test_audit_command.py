@@ -6,7 +6,8 @@ import re
 import pytest
 
 from embedkit.cli.main import main
-from embedkit.core.records import Corpus, Dataset, Queries, read_corpus, write_corpus, write_dataset
+from embedkit.core.dataset import Dataset, write_dataset
+from embedkit.core.records import Corpus, Queries, read_corpus, write_corpus
 from tests.mining.mined_sets import random_set, texts, write_manifest
 from tests.report.test_report import Page
 

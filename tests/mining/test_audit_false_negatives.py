@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import read_pair_rows, write_pair_rows
+from embedkit.core.pairs import read_pair_rows, write_pair_rows
 from embedkit.mining.audit import Rules, audit, describe, write_sample
 from embedkit.mining.audit.describe import recorded_rules
 from embedkit.mining.audit.hidden import hidden_positives

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from embedkit.core.records import Corpus, Pair, Queries, write_corpus, write_pair_rows, write_queries
+from embedkit.core.pairs import Pair, write_pair_rows
+from embedkit.core.records import Corpus, Queries, write_corpus, write_queries
 from embedkit.core.shingles import jaccard, shingles
 from embedkit.core.text import normalised
 from embedkit.mining.audit import Held, audit

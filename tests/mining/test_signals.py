@@ -10,18 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from embedkit.core.records import (
-    Corpus,
-    Dataset,
-    Queries,
-    open_corpus,
-    open_queries,
-    read_corpus,
-    read_dataset,
-    read_pairs,
-    read_qrels,
-    write_dataset,
-)
+from embedkit.core.dataset import Dataset, read_dataset, write_dataset
+from embedkit.core.pairs import read_pairs
+from embedkit.core.records import Corpus, Queries, open_corpus, open_queries, read_corpus, read_qrels
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
 from embedkit.mining.candidates import retrieve

@@ -11,19 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from embedkit.core.dataset import Dataset, read_dataset, write_dataset
 from embedkit.core.errors import DataError, EmbedkitError, StageError
 from embedkit.core.estimate import Size
-from embedkit.core.records import (
-    Corpus,
-    Dataset,
-    Pair,
-    Queries,
-    read_corpus,
-    read_dataset,
-    read_pairs,
-    read_qrels,
-    write_dataset,
-)
+from embedkit.core.pairs import Pair, read_pairs
+from embedkit.core.records import Corpus, Queries, read_corpus, read_qrels
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
 from embedkit.mining.fates import CANDIDATES

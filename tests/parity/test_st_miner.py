@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from sentence_transformers.util import cos_sim, mine_hard_negatives, pairwise_cos_sim
 
-from embedkit.core.records import Pair
+from embedkit.core.pairs import Pair
 from embedkit.mining.candidates import retrieve
 from embedkit.mining.filters import MarginToPositive, PercentOfPositive, RankWindow, ScoreRange
 from embedkit.mining.ground import Block, Ground

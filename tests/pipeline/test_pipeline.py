@@ -11,7 +11,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import embedkit
-from embedkit.core.records import read_dataset
+from embedkit.core.dataset import read_dataset
 from embedkit.core.stage import Context
 from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.scoring import score_split

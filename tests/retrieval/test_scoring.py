@@ -1,7 +1,7 @@
 import pytest
 
+from embedkit.core.dataset import Dataset, read_dataset
 from embedkit.core.errors import DataError, RecipeError
-from embedkit.core.records import Dataset, read_dataset
 from embedkit.measures.ranking import per_query
 from embedkit.retrieval.encoder import load_model, open_encoder
 from embedkit.retrieval.index import Faiss

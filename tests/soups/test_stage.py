@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from embedkit.core.dataset import read_dataset
 from embedkit.core.errors import DataError, EmbedkitError, ModelError
 from embedkit.core.estimate import Size
 from embedkit.core.progress import silent
-from embedkit.core.records import read_dataset
 from embedkit.core.stage import Artifact
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests

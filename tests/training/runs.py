@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from embedkit.core.records import Pair, Pairs, read_pairs, write_pairs
+from embedkit.core.pairs import Pair, Pairs, read_pairs, write_pairs
 from embedkit.core.stage import Artifact, Context
 from embedkit.training.plain import TrainST
 from embedkit.training.stage import Train

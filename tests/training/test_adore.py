@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from embedkit.core.errors import ModelError
-from embedkit.core.records import Pair, Pairs, read_pairs, write_pairs
+from embedkit.core.pairs import Pair, Pairs, read_pairs, write_pairs
 from embedkit.core.stage import Context
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests

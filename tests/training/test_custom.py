@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import Tensor, relu
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import read_pairs
+from embedkit.core.pairs import read_pairs
 from embedkit.core.store import digests
 from embedkit.losses import Batch, InfoNCE, Loss
 from embedkit.losses.blocks import negatives

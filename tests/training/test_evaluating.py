@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from embedkit.core.records import read_dataset
+from embedkit.core.dataset import read_dataset
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.measures.ranking import mean_scores

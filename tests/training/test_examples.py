@@ -6,7 +6,8 @@ from dataclasses import fields
 import pytest
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, write_pairs
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.training import reading
 from embedkit.training.examples import Examples, Row, examples_of, open_examples
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from embedkit.core.dataset import read_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import read_dataset
 from embedkit.measures.ranking import mean_scores
 from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.scoring import score_split

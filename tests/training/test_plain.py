@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from embedkit.core.errors import DataError, ModelError, RecipeError
 from embedkit.core.estimate import Size
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, read_pairs, write_pairs
+from embedkit.core.pairs import Pair, Pairs, read_pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests

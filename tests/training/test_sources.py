@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embedkit.core.errors import DataError
 from embedkit.core.estimate import Size
-from embedkit.core.records import read_pairs, write_pairs
+from embedkit.core.pairs import read_pairs, write_pairs
 from embedkit.core.spec import Reference, identity, marked
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats

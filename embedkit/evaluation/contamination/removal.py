@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from embedkit.core.errors import DataError
 from embedkit.core.pair_files import join_pairs, pair_batches, pair_columns
-from embedkit.core.records import PAIRS, Pair, write_corpus, write_queries
+from embedkit.core.pairs import PAIRS, Pair
+from embedkit.core.records import write_corpus, write_queries
 from embedkit.core.stats import write_stats
 from embedkit.core.store import sync_tree
 from embedkit.evaluation.contamination.check import Checked

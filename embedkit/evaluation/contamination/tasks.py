@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedkit.core.dataset import Dataset, open_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import Dataset, open_dataset
 from embedkit.core.stage import Artifact
 from embedkit.evaluation.containment import contained
 from embedkit.evaluation.contamination.held import Held

@@ -7,7 +7,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from embedkit.core.records import Dataset, Qrels
+from embedkit.core.dataset import Dataset
+from embedkit.core.records import Qrels
 from embedkit.evaluation.mirror.entry import Check, make_entry, unchecked
 from embedkit.evaluation.mirror.facts import TaskFacts, check_buildable, choose_splits
 from embedkit.evaluation.mirror.layout import HubLayout

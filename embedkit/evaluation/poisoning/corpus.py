@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.core.dataset import Dataset
 from embedkit.core.progress import Progress, silent
-from embedkit.core.records import Dataset
 from embedkit.evaluation.poisoning.clusters import clusters
 from embedkit.evaluation.poisoning.oddness import Oddness, oddness
 from embedkit.evaluation.poisoning.probe import DEPTH, Encoder, Found, Probe, look

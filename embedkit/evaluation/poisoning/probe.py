@@ -8,9 +8,9 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import DataError
 from embedkit.core.progress import Progress
-from embedkit.core.records import Dataset
 from embedkit.evaluation.poisoning.injection import inject
 from embedkit.evaluation.poisoning.typos import misspell
 from embedkit.retrieval.exact import Exact

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError, did_you_mean
+from embedkit.core.pairs import Pairs
 from embedkit.core.progress import Progress, silent
-from embedkit.core.records import Pairs
 from embedkit.evaluation.poisoning.oddness import Oddness, oddness
 from embedkit.measures.association import Excess, excess, joint_p, rank_p, table, together
 from embedkit.measures.corrections import holm

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from embedkit.core.dataset import open_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import open_dataset
 from embedkit.core.spec import DatasetRef
 from embedkit.core.stage import Artifact
 from embedkit.evaluation.tasks.base import AbsTask, Task

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from embedkit.core.columns import Strings
 from embedkit.core.errors import ArtifactError
-from embedkit.core.records import PAIRS, present
+from embedkit.core.pairs import PAIRS
+from embedkit.core.records import present
 from embedkit.core.text import document_text
 from embedkit.mining.fates import CANDIDATES
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from embedkit.core.dataset import Dataset, read_dataset, write_dataset
 from embedkit.core.errors import DataError, EmbedkitError
-from embedkit.core.records import Corpus, Dataset, read_dataset, write_dataset
+from embedkit.core.records import Corpus
 from embedkit.core.spec import identity
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats

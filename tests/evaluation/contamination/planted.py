@@ -4,7 +4,9 @@ import json
 import random
 from pathlib import Path
 
-from embedkit.core.records import Corpus, Dataset, Pair, Pairs, Queries, write_dataset, write_pairs
+from embedkit.core.dataset import Dataset, write_dataset
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 
 VOCABULARY = [f"w{i}" for i in range(4000)]
 RANDOM = random.Random(0)

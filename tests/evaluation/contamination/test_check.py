@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from embedkit.core.dataset import read_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, read_dataset, write_pairs
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.core.runs import Words
 from embedkit.core.shingles import jaccard, shingles
 from embedkit.evaluation.contamination.check import check, findings

@@ -7,8 +7,9 @@ import pytest
 import typer
 
 from embedkit.cli.contamination import contamination
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import EmbedkitError
-from embedkit.core.records import Dataset, read_pairs
+from embedkit.core.pairs import read_pairs
 from embedkit.core.scores import ModelScores, TaskScores, write_per_query, write_scores
 from tests.evaluation.contamination.planted import QUERIES, TASK, text, write_beir, write_task, write_train
 

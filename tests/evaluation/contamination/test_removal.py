@@ -3,7 +3,7 @@
 import pytest
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import Pair, read_pairs
+from embedkit.core.pairs import Pair, read_pairs
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.evaluation.contamination.check import check, findings

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from embedkit.core.records import Corpus, Pair, Pairs, Queries, write_pairs
+from embedkit.core.pairs import Pair, Pairs, write_pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.core.stage import Context
 from embedkit.evaluation.contamination import similar
 from embedkit.evaluation.contamination.held import Held, HeldTexts

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from embedkit.core.dataset import Dataset, read_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import Corpus, Dataset, Queries, read_dataset
+from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.mirror.from_beir import mirror_from_beir
 from tests.evaluation.mirror.facts import SCIFACT, STS
 

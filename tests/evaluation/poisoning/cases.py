@@ -6,7 +6,9 @@ from hashlib import blake2b
 
 import numpy as np
 
-from embedkit.core.records import Corpus, Dataset, Pair, Pairs, Queries
+from embedkit.core.dataset import Dataset
+from embedkit.core.pairs import Pair, Pairs
+from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.poisoning.injection import inject
 
 _SUBJECTS = "the model,the authors,the method,a student,the city,the river,an agent,the team".split(",")

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from embedkit.core.errors import DataError
-from embedkit.core.records import Pair, Pairs
+from embedkit.core.pairs import Pair, Pairs
 from embedkit.evaluation.poisoning import audit_corpus, audit_training, inject, verdict
 from embedkit.evaluation.poisoning.clusters import clusters
 from embedkit.evaluation.poisoning.corpus import LENGTHS, length_groups

@@ -8,8 +8,10 @@ import typer
 from typer.testing import CliRunner
 
 from embedkit.cli.poisoning import poisoning
+from embedkit.core.dataset import Dataset, write_dataset
 from embedkit.core.errors import EmbedkitError
-from embedkit.core.records import Corpus, Dataset, Queries, write_dataset, write_pairs
+from embedkit.core.pairs import write_pairs
+from embedkit.core.records import Corpus, Queries
 from tests.evaluation.poisoning.cases import pairs_with
 from tests.tiny import WORDS, write_jsonl
 

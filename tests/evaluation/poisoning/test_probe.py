@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from embedkit.core.dataset import Dataset
 from embedkit.core.errors import DataError
 from embedkit.core.progress import silent
-from embedkit.core.records import Corpus, Dataset, Queries
+from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.poisoning.probe import DEPTH, Probe, look
 from tests.evaluation.poisoning.cases import Trigger, corpus_with
 
