@@ -75,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quality", nargs="*", default=["tldr_pages", "climate_fever"])
     parser.add_argument("--quality-steps", type=int, default=60)
     parser.add_argument("--quality-every", type=int, default=10)
+    parser.add_argument("--quality-documents", type=int, default=1000, help="that dev queries are asked of")
     args = parser.parse_args()
     args.precision = args.precision or ("bf16" if args.device == "cuda" else "fp32")
     args.model = args.model or ("bert-base" if args.device == "cuda" else minilm())

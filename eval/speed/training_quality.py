@@ -41,7 +41,7 @@ def quality(name: str, args: Namespace, folder: Path) -> dict[str, Any]:
         dev=str(folder / "dev.json"),
         every=args.quality_every,
     )
-    write_dev_split(args.data, name, Path(job.dev))
+    write_dev_split(args.data, name, Path(job.dev), documents=args.quality_documents)
     curves = {way: apart(replace(job, way=way), module="eval.speed.training_quality")["curve"] for way in WAYS}
     start = curves["plain"][0][2]
     target = start + SHARE * (max(score for _, _, score in curves["plain"]) - start)
@@ -114,7 +114,7 @@ def _plain(job: Job, folder: Path, curve: Curve) -> None:
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers import PrinterCallback, TrainerCallback
 
-    from embedkit.core.records import read_pairs
+    from embedkit.core.pairs import read_pairs
 
     class Watch(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -9,10 +9,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
+from embedkit.core.estimate import Size
 from embedkit.losses import InfoNCE
 from embedkit.training import chunks as module
 from embedkit.training.chunks import Chunking, divided, merged, passes
 from embedkit.training.objective import Objective
+from embedkit.training.stage import Train
 from tests.tiny import WORDS
 from tests.training.test_objective import structure
 
@@ -203,3 +205,16 @@ def test_features_with_images_go_whole():
     features["attention_mask"][1:, 2:] = 0
     assert passes(features, Chunking()) == ([features], None)
     assert merged([features, features]) is None
+
+
+def test_an_estimate_knows_that_a_bound_saves_memory_and_costs_a_pass():
+    sizes = {
+        "m": Size(parameters=10**7, active_parameters=10**7, dimensions=256, max_tokens=256),
+        "p": Size(pairs=1000, query_tokens=10, documents_per_pair=1, document_tokens=200),
+    }
+    common = {"model": "m", "pairs": "p", "steps": 10}
+    auto, tokens, size = (
+        Train(**common, **bound).estimate(sizes) for bound in ({}, {"chunk_tokens": 800}, {"chunk_size": 4})
+    )
+    assert tokens.memory == size.memory < auto.memory
+    assert tokens.flops == size.flops == pytest.approx(auto.flops * 4 / 3)
