@@ -13,7 +13,9 @@ from embedkit.core.spec import LocalPath, Spec
 from embedkit.core.store import sha256
 from embedkit.data.commit import Commit
 from embedkit.data.model_folder import MODULE_TYPES, Pooling, add_pooling
-from embedkit.retrieval.model_folder import read_json, safe_files
+from embedkit.retrieval.encoder import is_known
+from embedkit.retrieval.model_folder import safe_files
+from embedkit.retrieval.routes import Part, every_part
 
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -107,14 +109,11 @@ def _check(source: Path, pooling: Pooling | None) -> None:
         plain = (source / "config.json").is_file()
         what = "; set `pooling` to mean, cls or lasttoken to use a plain transformers model" if plain else ""
         raise ModelError(f"{source}: has no modules.json; expected a sentence-transformers model{what}")
-    modules = read_json(source / "modules.json") if has_modules else [{"path": "", "type": MODULE_TYPES}]
-    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
-        raise ModelError(f"{source}/modules.json: expected a list of modules")
     weights = 0
-    for module in modules:
-        kind, folder = str(module.get("type", "")), source / str(module.get("path", ""))
-        if not kind.startswith("sentence_transformers."):
-            raise ModelError(f"{source}: module {kind!r} is code of the model's own, which is not run")
+    for part in every_part(source) if has_modules else [Part(MODULE_TYPES, "")]:
+        folder = source / part.path
+        if not is_known(part.type):
+            raise ModelError(f"{source}: module {part.type!r} is code of the model's own, which is not run")
         safe = len(list(folder.glob("*.safetensors")))
         weights += safe
         if not safe and (pickles := sorted(p.name for p in folder.glob("*") if p.suffix in _PICKLES)):

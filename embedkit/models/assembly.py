@@ -13,6 +13,7 @@ from torch import nn
 from embedkit.core.errors import ModelError
 from embedkit.models.attention import Attention, set_attention
 from embedkit.models.pooling import AnyPooling
+from embedkit.models.tokens import set_padding
 from embedkit.retrieval.encoder import load_model, no_progress_bars
 from embedkit.retrieval.identity import read_config
 
@@ -33,6 +34,7 @@ def open_transformer(folder: Path, *, layers: int | None, attention: Attention |
         raise ModelError(
             f"{folder}: begins with a {kind}; a backbone is a transformer, with vectors for tokens to pool"
         )
+    set_padding(model.tokenizer)
     if layers is not None:
         keep_layers(model[0].model, layers)
     if attention is not None:
@@ -89,10 +91,9 @@ def towers(query: Path, document: Path, *, tied: bool) -> SentenceTransformer:
         asking[0] = told[0]
     router = Router.for_query_document(asking, told)
     result = _like(models[1], [router], similarity=models[1].similarity_fn_name)
-    result.prompts = {
-        "query": read_config(query).prompts["query"],
-        "document": read_config(document).prompts["document"],
-    }
+    asked, said = read_config(query), read_config(document)
+    own = {"query": asked.prompts["query"], "document": said.prompts["document"]}
+    result.prompts = {**said.named_prompts, **asked.named_prompts, **own}
     return result
 
 

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 
 from embedkit.core.errors import ModelError
 from embedkit.core.progress import Progress
+from embedkit.models.tokens import special_tokens
 from embedkit.modules.means import mean_over_tokens
 
 Floats = NDArray[np.float32]
@@ -57,10 +58,7 @@ def zipf_weights(size: int, sif: float) -> Floats:
 
 def _alone(tokenizer: Any, size: int) -> Iterator[torch.Tensor]:
     """(n, T) ids of texts of one token, for all tokens."""
-    inside = tokenizer("a", add_special_tokens=False)["input_ids"]
-    around = tokenizer("a")["input_ids"]
-    start = next(i for i in range(len(around)) if around[i : i + len(inside)] == inside)
-    before, after = torch.tensor(around[:start]), torch.tensor(around[start + len(inside) :])
+    before, after = (torch.tensor(ids, dtype=torch.long) for ids in special_tokens(tokenizer))
     for first in range(0, size, _AT_A_TIME):
         ids = torch.arange(first, min(first + _AT_A_TIME, size))[:, None]
-        yield torch.cat([before.long().expand(len(ids), -1), ids, after.long().expand(len(ids), -1)], dim=1)
+        yield torch.cat([before.expand(len(ids), -1), ids, after.expand(len(ids), -1)], dim=1)

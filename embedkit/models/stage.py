@@ -32,11 +32,14 @@ class Backbone(Stage):
     projection: tuple[PositiveInt, ...] = ()  # widths of linear layers after the pooling
     normalize: bool = True  # to unit length, for cosine similarity
     max_length: PositiveInt | None = None  # tokens; null: the model's own limit
+    end_token: bool = False  # every text ends with the end token, which is what `lasttoken` should pool
     seed: NonNegativeInt = 0
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Take the transformer apart and put the model together."""
         from embedkit.models.assembly import open_transformer, with_head, write
+        from embedkit.models.tokens import has_end, set_end
+        from embedkit.retrieval.encoder import load_model
 
         base = open_transformer(inputs[self.model].path, layers=self.layers, attention=self.attention)
         head = {"projection": self.projection, "normalize": self.normalize, "seed": self.seed}
@@ -46,7 +49,11 @@ class Backbone(Stage):
             if limit and self.max_length > limit:
                 raise ModelError(f"max_length is {self.max_length}; the model has positions for {limit} tokens")
             model.max_seq_length = self.max_length
+        if self.end_token:
+            set_end(model.tokenizer)
         write(model, out)
+        if self.end_token and not has_end(load_model(out, device="cpu").tokenizer):
+            raise ModelError("end_token: the model's tokenizer does not keep what is added to it; set it in its files")
         write_stats(out, told(describe(out)))
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:

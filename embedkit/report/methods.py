@@ -18,6 +18,12 @@ _SOUPS: Final = {
     "ties": "https://arxiv.org/abs/2306.01708",
     "dare": "https://arxiv.org/abs/2311.03099",
 }
+_PARTS: Final = {  # of models: field, its value or the kind of it, what that is, where it is described
+    ("attention", "bidirectional"): ("Bidirectional attention in a decoder", "https://arxiv.org/abs/2404.05961"),
+    ("pooling", "latent_attention"): ("Latent attention pooling (NV-Embed)", "https://arxiv.org/abs/2405.17428"),
+    ("pooling", "layerwise"): ("Multi-layers trainable pooling", "https://arxiv.org/abs/2409.02727"),
+    ("vectors", "distilled"): ("Static embeddings, distilled (Model2Vec)", "https://github.com/MinishLab/model2vec"),
+}
 _PEERS: Final = "https://sbert.net/docs/package_reference/sentence_transformer/losses.html"
 
 
@@ -32,6 +38,7 @@ class Method:
 def methods(lineage: Lineage) -> list[Method]:
     """What the stages of this lineage did, losses first, each once."""
     found = [method for node in lineage.of_kind(*KINDS) for method in _losses(node)]
+    found += [method for node in lineage.of_kind("backbone", "static") for method in _model(node)]
     found += [_soup(node) for node in lineage.of_kind("soup")]
     found += [_mining(node) for node in lineage.of_kind("mine")]
     return list(dict.fromkeys(found))
@@ -44,6 +51,13 @@ def _losses(node: Node) -> Iterator[Method]:
     for kind in (kind for loss in (node.spec.get("loss"), *others) for kind in _kinds(loss)):
         if kind in _LOSSES:
             yield _LOSSES[kind]
+
+
+def _model(node: Node) -> Iterator[Method]:
+    for (field, wanted), (what, source) in _PARTS.items():
+        value = node.spec.get(field)
+        if (value.get("kind") if isinstance(value, Mapping) else value) == wanted:
+            yield Method(what, (source,))
 
 
 def _kinds(value: Any) -> Iterator[str]:

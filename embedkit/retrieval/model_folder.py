@@ -117,7 +117,17 @@ def positions(model: Path) -> int:
 
 def module_config(model: Path) -> Path:
     """Where the first module keeps its settings, `max_seq_length` among them."""
-    folder = _first_module(model)
+    return _config_in(_first_module(model))
+
+
+def module_configs(model: Path) -> list[Path]:
+    """The same of all its transformers: towers have one each, static embeddings none."""
+    first = {parts[0] for task in ("query", "document") if (parts := pipeline(model, task))}
+    folders = sorted(model / part.path for part in first if part.type.endswith(".Transformer"))
+    return [_config_in(folder) for folder in folders or ([] if first else [model])]
+
+
+def _config_in(folder: Path) -> Path:
     return next(iter(sorted(folder.glob(_CONFIGS))), folder / "sentence_bert_config.json")
 
 

@@ -44,6 +44,17 @@ def pipeline(folder: Path, task: str | None = None) -> list[Part]:
     return [*routed, *parts[1:]]
 
 
+def every_part(folder: Path) -> list[Part]:
+    """The modules of a model and, where the first is a Router, those of all its routes. Raises as `pipeline`."""
+    found = router(folder)
+    if found is None:
+        return list(_modules(folder))
+    types = found[0].get("types")
+    if not isinstance(types, dict):
+        raise ModelError(f"{folder}: its router's configuration should have types, structure and parameters")
+    return [*_modules(folder), *(Part(str(kind), _join(found[1], name)) for name, kind in types.items())]
+
+
 def router(folder: Path) -> tuple[dict[str, Any], str] | None:
     """The configuration of the Router a model begins with, and its folder; None if it begins with another module."""
     parts = list(_modules(folder))

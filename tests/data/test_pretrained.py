@@ -11,6 +11,7 @@ from embedkit.core.stage import Stage
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.data.stage import Pretrained
+from tests.tiny_backbones import build_tiny_decoder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -155,6 +156,37 @@ def test_a_plain_transformers_model_is_given_a_pooling(tmp_path, context, model,
     assert (loaded.max_seq_length, loaded.prompts["query"]) == (16, "q: ")
     assert np.linalg.norm(loaded.encode(["file"])) == pytest.approx(1, rel=1e-5)
     assert read_stats(out)["dimensions"] == 32
+
+
+def test_a_plain_decoder_is_taken_with_its_shards(tmp_path, context):
+    """As a language model is published: a head that is not needed, weights in several files."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = build_tiny_decoder(tmp_path / "decoder")
+    whole = AutoModelForCausalLM.from_pretrained(base)
+    whole.save_pretrained(tmp_path / "plain", max_shard_size="20KB")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "plain")
+    assert len(list((tmp_path / "plain").glob("*.safetensors"))) > 1
+    out = make(tmp_path, context, source=in_folder(tmp_path / "plain"), pooling="lasttoken", max_length=32)
+    texts = ["list file", "copy a folder to another"]
+    assert np.allclose(load(out).encode(texts), load(base).encode(texts), atol=1e-6)
+
+
+def test_a_length_is_set_wherever_texts_are_cut(tmp_path, context, tiny_model):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    static = StaticEmbedding(Tokenizer.from_file(str(tiny_model / "tokenizer.json")), embedding_dim=32)
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
+    with pytest.raises(ModelError, match="max_length is 9, but the model reads all of a text; leave it out"):
+        make(tmp_path, context, source=in_folder(tmp_path / "static"), max_length=9)
+    shutil.rmtree(tmp_path / "out")
+    router = Router.for_query_document(list(load(tiny_model)), list(load(tiny_model)))
+    SentenceTransformer(modules=[router], device="cpu").save(str(tmp_path / "towers"), create_model_card=False)
+    found = load(make(tmp_path, context, source=in_folder(tmp_path / "towers"), max_length=9))[0].sub_modules
+    assert [found[route][0].max_seq_length for route in ("query", "document")] == [9, 9]
 
 
 def test_a_pooling_for_a_model_that_has_one_is_refused(tmp_path, context, model):

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AttentionInterface, AutoModel
+from transformers.masking_utils import AttentionMaskInterface
 
 from embedkit.core.errors import ModelError
 from embedkit.models.attention import attention_of, set_attention
@@ -93,3 +94,20 @@ def test_half_an_effect_is_refused(tmp_path):
         ModelError, match="only where a batch is padded; this architecture cannot be made bidirectional"
     ):
         attention_of(transformer)
+
+
+def test_any_implementation_of_attention_is_told(folder):
+    """Flash attention, which has no mask where nothing is padded, goes by `is_causal` alone."""
+    heard = []
+
+    def listening(module, query, key, value, attention_mask, is_causal=None, **_):
+        heard.append((is_causal, attention_mask))
+        return torch.zeros_like(query).transpose(1, 2), None
+
+    AttentionInterface.register("listening", listening)
+    transformer = AutoModel.from_pretrained(folder)
+    set_attention(transformer, "bidirectional")
+    transformer.config._attn_implementation = "listening"
+    AttentionMaskInterface.register("listening", AttentionMaskInterface()["flash_attention_2"])
+    hidden(transformer, torch.tensor([[4, 5, 6, 7]]))
+    assert heard == [(False, None)] * transformer.config.num_hidden_layers

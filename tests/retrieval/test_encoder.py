@@ -178,6 +178,30 @@ def test_a_model_without_attention_works(tiny_model, tmp_path, context):
     np.testing.assert_allclose(open_encoder(tmp_path / "static", context).documents(TEXTS), expected, atol=1e-6)
 
 
+def test_a_length_limit_is_for_models_that_cut_texts(tiny_model, tmp_path, context):
+    static = StaticEmbedding(Tokenizer.from_file(str(tiny_model / "tokenizer.json")), embedding_dim=32)
+    alone = SentenceTransformer(modules=[static], device="cpu")
+    router = Router.for_query_document([static], [Transformer(str(tiny_model)), Pooling(32)])
+    text = " ".join(WORDS[:20])
+    for name, model in (("static", alone), ("towers", SentenceTransformer(modules=[router], device="cpu"))):
+        model.save(str(tmp_path / name), create_model_card=False)
+    with pytest.raises(ModelError, match="max_length is 6, but the model reads all of a text; leave it out"):
+        open_encoder(tmp_path / "static", context, max_length=6).documents([text])
+    short, whole = (open_encoder(tmp_path / "towers", context, max_length=length) for length in (6, None))
+    np.testing.assert_array_equal(short.queries([text]), whole.queries([text]))
+    assert np.abs(short.documents([text]) - whole.documents([text])).max() > 1e-3
+
+
+def test_vectors_of_a_tower_are_shared_with_the_model_it_was(tiny_model, other_tiny_model, tmp_path, context):
+    routes = [list(load_model(folder, device="cpu")) for folder in (tiny_model, other_tiny_model)]
+    router = Router.for_query_document(*routes)
+    SentenceTransformer(modules=[router], device="cpu").save(str(tmp_path / "towers"), create_model_card=False)
+    expected = open_encoder(other_tiny_model, context).documents(TEXTS)
+    towers = open_encoder(tmp_path / "towers", context)
+    towers._load = lambda: pytest.fail("loaded the model")
+    np.testing.assert_array_equal(towers.documents(TEXTS), expected)
+
+
 def test_no_texts_give_no_vectors(tiny_model, context, no_loading):
     assert open_encoder(tiny_model, context).queries([]).shape == (0, 0)
 
