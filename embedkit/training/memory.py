@@ -9,10 +9,11 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from embedkit.core.errors import ModelError, StageError
 from embedkit.core.estimate import Size
 from embedkit.core.spec import Spec
 from embedkit.losses import Batch, Guide, Loss
-from embedkit.training.distributed import computing
+from embedkit.training.distributed import computing, in_shards
 
 Encode = Callable[[dict[str, Any]], Mapping[str, Tensor]]  # features -> "sentence_embedding" and more
 EMPTY: Final = -1  # the id in a slot of a queue that holds no document
@@ -121,10 +122,16 @@ class SlowCopy(nn.Module):
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
         """Take a step towards the model's weights."""
-        weights = {
-            _buffer(name): weight for name, weight in computing(model).named_parameters() if weight.requires_grad
-        }
-        for name in weights.keys() - self._buffers.keys():
+        if in_shards(model):
+            raise StageError("memory: momentum keeps a copy of whole weights, so it needs sharding: none")
+        learning = {name: weight for name, weight in computing(model).named_parameters() if weight.requires_grad}
+        if any(".sub_modules.document." in name for name in learning):
+            raise ModelError(
+                "memory: with momentum the encoder of queries alone learns, and this model has another for documents; "
+                "train one for both, or take cross_batch"
+            )
+        weights = {_buffer(name): weight for name, weight in learning.items()}
+        for name in [name for name in weights if name not in self._buffers]:
             self.register_buffer(name, weights[name].clone())
         torch._foreach_lerp_([self.get_buffer(name) for name in weights], list(weights.values()), 1 - self.decay)
 

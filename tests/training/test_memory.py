@@ -5,6 +5,8 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import normalize
 
+from embedkit.core.errors import ModelError
+from embedkit.core.store import digests
 from embedkit.losses import Batch, Guide, Guided, InfoNCE, MannWhitney, MarginMSE, Matryoshka
 from embedkit.training.assembly import assemble
 from embedkit.training.memory import CrossBatch, Momentum, Queue
@@ -16,6 +18,7 @@ from tests.oracles.infonce import infonce_by_hand
 from tests.training import ranks
 from tests.training.members import every_loss
 from tests.training.ranks import MEMORIES, STEPS, Bag, next_inputs, remembered
+from tests.training.runs import TRAIN, run
 
 LOSSES = {name: loss for name, loss in every_loss().items() if loss.contrasts}
 
@@ -233,3 +236,36 @@ def test_a_loss_without_in_batch_negatives_is_refused():
         Train(**stage, loss=MarginMSE())
     assert Train(**stage, loss=Matryoshka(loss=Guided(loss=MannWhitney())), guide="g").memory == CrossBatch()
     assert Train(**stage, loss=MarginMSE(), sources=(Source(pairs="q"),)).memory == CrossBatch()
+
+
+@pytest.mark.parametrize("memory", [CrossBatch(size=20, start=1), Momentum(size=50, decay=0.9)], ids=lambda m: m.kind)
+def test_an_interrupted_training_ends_as_one_that_was_not(memory, tiny_model, tiny_dataset, tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    def stop(name, facts):
+        if name == "step" and facts["step"] == 4:
+            raise Interrupted
+
+    stage = TRAIN.model_copy(update={"memory": memory, "steps": 6, "loss": Matryoshka(dims=(32, 8))})
+    whole = digests(run(stage, tiny_model, tiny_dataset.path, tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        run(stage, tiny_model, tiny_dataset.path, tmp_path / "halves", stop)
+    (tmp_path / "halves" / "out").rmdir()
+    assert digests(run(stage, tiny_model, tiny_dataset.path, tmp_path / "halves")) == whole
+    plain = stage.model_copy(update={"memory": None})
+    assert digests(run(plain, tiny_model, tiny_dataset.path, tmp_path / "plain"))["stats.json"] != whole["stats.json"]
+
+
+def test_a_slow_copy_is_for_a_model_of_one_encoder():
+    class Towers(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.sub_modules = torch.nn.ModuleDict({"query": Bag(), "document": Bag()})
+
+    router = torch.nn.Sequential(Towers())
+    objective = Objective(router, InfoNCE(), memory=Momentum(size=4))
+    with pytest.raises(ModelError, match="this model has another for documents"):
+        objective(*next_inputs([0, 1]))
+    router[0].sub_modules["document"].requires_grad_(False)
+    objective.memory.begin(router, None)
