@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedkit.core.dataset import Dataset, open_dataset
 from embedkit.core.errors import DataError
-from embedkit.core.records import SPLITS, Dataset, Qrels, open_dataset
+from embedkit.core.records import SPLITS, Qrels
 from embedkit.core.stage import Artifact, Context
 from embedkit.measures.ranking import mean_scores, parse_metric, per_query
 from embedkit.retrieval.batches import encode, encode_tokens
@@ -152,7 +153,7 @@ class _Column:
             return own
         found = gather({"rows": torch.from_numpy(own).to(device)})["rows"]
         whole = np.empty((len(self._texts), own.shape[1]), dtype=np.float32)
-        for number, share in enumerate(found.rows.cpu().split(found.counts)):
+        for number, share in enumerate(torch.split(found.rows.cpu(), list(found.counts))):
             whole[number :: world_size()] = share.numpy()
         return whole
 

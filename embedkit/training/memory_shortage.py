@@ -46,8 +46,8 @@ class Shortage:
             known = json.loads(self.path.read_text(encoding="utf-8"))
             _bound(self.loss, texts=known["texts"], tokens=known.get("tokens"))
 
-    def repeated(self, step: Callable[[], Tensor], forget: Callable[[], None], number: int) -> Tensor:
-        """What `step` returns, tried with ever smaller passes. `forget` clears what a try leaves behind of gradients.
+    def repeated(self, step: Callable[[], Tensor], number: int) -> Tensor:
+        """What `step` returns, tried with ever smaller passes; before it, there are no gradients.
 
         `number` is the step's, for messages. A `StageError` where passes cannot be smaller.
         """
@@ -60,7 +60,7 @@ class Shortage:
                     raise
                 reason = " ".join(str(error).split())[:160] or type(error).__name__
             # Only here, where the error is gone, are the tensors that its traceback held.
-            forget()
+            self.loss.zero_grad(set_to_none=True)  # its model's too
             gc.collect()
             clear_device_cache()
             self._shrink(number, reason)
@@ -109,7 +109,7 @@ class _Moment(NamedTuple):
 
     @classmethod
     def of(cls, loss: nn.Module) -> Self:
-        gpu = torch.cuda.get_rng_state() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+        gpu = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         levels = loss.levels.clone() if isinstance(loss, Objective) else None
         return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), gpu, levels)  # noqa: NPY002
 

@@ -50,7 +50,7 @@ class Underway:
         self._there: torch.cuda.Event | None = None
         if found.is_cuda:
             self._found = torch.empty_like(found, device="cpu", pin_memory=True).copy_(found, non_blocking=True)
-            self._there = torch.cuda.Event()
+            self._there = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._there.record()
         else:
             self._found = found.cpu()
@@ -66,5 +66,7 @@ class Underway:
             self._there.synchronize()
         loss, own, *rest = self._found.tolist()
         norm = rest.pop(0) if self._has_norm else None
-        bad = tuple(p for p, value in zip(self.parameters, rest, strict=False) if not isfinite(value))
+        bad: tuple[Parameter, ...] = ()
+        if norm is not None and not isfinite(norm):
+            bad = tuple(p for p, value in zip(self.parameters, rest, strict=False) if not isfinite(value))
         return Numbers(self.step, loss, own, norm, self.learning_rate, bad)

@@ -14,10 +14,10 @@ from embedkit.core.spec import Reference, marked
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.training.distributed import is_main, world_size
-from embedkit.training.examples import Examples, examples_of
+from embedkit.training.examples import Examples, open_examples
 from embedkit.training.options import Training
 from embedkit.training.peers import AnyPeer, MultipleNegativesRankingLoss, build_peer
-from embedkit.training.peers.table import Table, check_size, table_of
+from embedkit.training.peers.table import Table, check_size, table_of, texts_of
 from embedkit.training.prompts import prompts_of
 from embedkit.training.stage import training_stats
 
@@ -59,7 +59,7 @@ class TrainST(Training):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write the trained model, and what training logged."""
-        examples, table = self._read(inputs[self.pairs].path)
+        examples, table = self._read(inputs[self.pairs].path, context.work / "texts")
         steps = self.steps_of(len(table))
 
         from embedkit.training.held_out import open_held_out
@@ -118,10 +118,10 @@ class TrainST(Training):
             )
         return rows
 
-    def _read(self, folder: Path) -> tuple[Examples, Table]:
-        data, pairs = self.loss.data, read_pairs(folder)
-        examples = examples_of(pairs, needs=frozenset({"targets"} if data.scored else ()))
-        table = table_of(pairs, examples, data, self.negatives)
+    def _read(self, folder: Path, work: Path) -> tuple[Examples, Table]:
+        data = self.loss.data
+        examples = open_examples(folder, work, needs=frozenset({"targets"} if data.scored else ()))
+        table = texts_of(read_pairs(folder)) if data.rows == "texts" else table_of(examples, data, self.negatives)
         check_size(table, data, self.batch_size)
         return replace(examples, skipped={**examples.skipped, **table.skipped}), table
 

@@ -39,20 +39,19 @@ class Stepper(SentenceTransformerTrainer):
         """Forward and backward pass of a batch."""
         step = partial(super().training_step, model, inputs, num_items_in_batch)
         number = self.state.global_step + 1
-        loss: Tensor = step() if self.shortage is None else self.shortage.repeated(step, self._forget, number)
+        loss: Tensor = step() if self.shortage is None else self.shortage.repeated(step, number)
         self._loss = loss
         self.tell()  # of the step before; this one's passes have been launched
         return loss
 
-    def note(self, step: int) -> None:
+    def note(self, step: int, learning_rate: float) -> None:
         """Send for the numbers of a step whose gradients are there."""
         if self._loss is None:
             return
         mean = self._loss.clone()
         if world_size() > 1:
             mean = self.accelerator.reduce(mean, reduction="mean")
-        rate = float(self.optimizer.param_groups[0]["lr"])
-        self._underway = Underway(step, rate, (mean, self._loss), self._norm, self._norms, self._parameters)
+        self._underway = Underway(step, learning_rate, (mean, self._loss), self._norm, self._norms, self._parameters)
         self._loss = self._norm = self._norms = None
 
     def tell(self, *, wait: bool = True) -> None:
@@ -65,10 +64,6 @@ class Stepper(SentenceTransformerTrainer):
             logs["grad_norm"] = self.last.grad_norm
         self.log(logs)
 
-    def _forget(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self.model.zero_grad(set_to_none=True)
-
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
         """As `torch.nn.utils.clip_grad_norm_` does it for the trainer, but the norms that are summed up are kept, so
         that a gradient which is not finite can be named."""
@@ -76,11 +71,11 @@ class Stepper(SentenceTransformerTrainer):
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         kinds = {(gradient.device, gradient.dtype) for gradient in gradients}
         if self.accelerator.distributed_type not in _WHOLE or len(kinds) != 1:
-            found: Tensor | None = super()._clip_grad_norm(model)
+            found: Tensor | None = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
             self._norm, self._norms, self._parameters = found, None, []
             return found
         norms = torch.stack(torch._foreach_norm(gradients))
-        norm = torch.linalg.vector_norm(norms)
+        norm: Tensor = torch.linalg.vector_norm(norms)
         clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
         self._norm, self._norms, self._parameters = norm, norms, parameters
         return norm

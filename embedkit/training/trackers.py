@@ -46,9 +46,9 @@ def callbacks(trackers: Sequence[Tracker], folder: Path, *, done: int | None) ->
     if "tensorboard" not in trackers:
         return []
     from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations.integration_utils import TensorBoardCallback
 
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=0 if done is None else done + 1)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=0 if done is None else done + 1)
     return [TensorBoardCallback(writer)]  # type: ignore[no-untyped-call]
 
 

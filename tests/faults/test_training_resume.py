@@ -9,12 +9,31 @@ import pytest
 
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
+from embedkit.losses import MarginMSE
+from embedkit.training.averaging import Average
 from embedkit.training.checkpoints import Checkpoints
+from embedkit.training.early_stopping import Evaluation
+from embedkit.training.lora import LoRA
+from embedkit.training.memory import CrossBatch
+from embedkit.training.peers.ranking import CachedMultipleNegativesRankingLoss
+from embedkit.training.sources import Source
 from tests.training.members import Bar
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
 ROOT = Path(__file__).parents[2]
 STAGES = {stage.kind: stage for stage in (TRAIN, TRAIN_ST)}
+EVALUATED = {"evaluate": Evaluation(data="data", every=2, patience=3), "learning_rate": 0.03, "warmup": 0.0}
+OTHERS = {
+    "sources": TRAIN.model_copy(update={"sources": (Source(pairs="pairs", loss=MarginMSE(), share=0.7),)}),
+    "negatives that vary": TRAIN.model_copy(update={"random_negatives": 2, "vary_negatives": True}),
+    "passes in bf16": TRAIN.model_copy(update={"chunk_size": 8, "precision": "bf16"}),
+    "a memory": TRAIN.model_copy(update={"memory": CrossBatch(size=64)}),
+    "lora, not merged": TRAIN.model_copy(update={"lora": LoRA(rank=4, merge=False)}),
+    "cached peer": TRAIN_ST.model_copy(update={"loss": CachedMultipleNegativesRankingLoss(mini_batch_size=8)}),
+    "evaluated": TRAIN.model_copy(update=EVALUATED),
+    "evaluated peer": TRAIN_ST.model_copy(update=EVALUATED),
+    "evaluated average": TRAIN.model_copy(update={**EVALUATED, "average": Average(decay=0.8)}),
+}
 
 
 class PowerCut(BaseException):
@@ -46,11 +65,16 @@ def cut_at(event, number):
     return emit
 
 
-def resume(stage, model, pairs, folder):
+def resume(stage, model, pairs, folder, **others):
     """Run again; the digests of the artifact, and the steps that were trained."""
     steps = []
     (folder / "out").rmdir()
-    out = run(stage, model, pairs, folder, lambda name, facts: steps.append(facts["step"]) if name == "step" else None)
+
+    def emit(name, facts):
+        if name == "step":
+            steps.append(facts["step"])
+
+    out = run(stage, model, pairs, folder, emit, **others)
     return digests(out), steps
 
 
@@ -116,3 +140,32 @@ def test_interrupted_again_and_again(tiny_model, pairs, undisturbed, tmp_path):
     out = run(TRAIN, tiny_model, pairs, tmp_path)
     assert digests(out) == undisturbed["train"]
     assert [entry["step"] for entry in read_stats(out)["history"]] == [*range(1, 15)]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_kind_of_training_is_resumed_exactly(kind, tiny_model, tiny_dataset, pairs, tmp_path):
+    arguments = OTHERS[kind], tiny_model, pairs
+    data = {"data": tiny_dataset.path}
+    undisturbed = run(*arguments, tmp_path / "undisturbed", **data)
+    history = read_stats(undisturbed)["history"]
+    assert len({entry["loss"] for entry in history}) == len(history)
+    with pytest.raises(PowerCut):
+        run(*arguments, tmp_path / "cut", cut_at("step", 8), **data)
+    found, steps = resume(*arguments, tmp_path / "cut", **data)
+    assert found == digests(undisturbed)  # stats.json has the history
+    assert steps == [*range(7, len(history) + 1)]
+
+
+def test_a_training_that_is_cut_while_it_is_evaluated(tiny_model, tiny_dataset, pairs, tmp_path):
+    """Best weights, patience and the early end are as they would have been, wherever it is cut."""
+    stage = OTHERS["evaluated"].model_copy(update={"checkpoint_every": 4})
+    data = {"data": tiny_dataset.path}
+    undisturbed = run(stage, tiny_model, pairs, tmp_path / "undisturbed", **data)
+    told = read_stats(undisturbed)["evaluation"]
+    last = told["scores"][-1]["step"]
+    assert told["best"]["step"] < last < 14  # it stops early, and not at its best
+    for number in range(1, len(told["scores"]) + 1):
+        folder = tmp_path / str(number)
+        with pytest.raises(PowerCut):
+            run(stage, tiny_model, pairs, folder, cut_at("evaluated", number), **data)
+        assert resume(stage, tiny_model, pairs, folder, **data)[0] == digests(undisturbed)

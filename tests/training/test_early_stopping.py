@@ -49,8 +49,8 @@ def test_scores_are_read_from_the_log_of_the_trainer():
 def test_what_is_told():
     found = told(evaluation(patience=2), course(0.6, 0.4, 0.5, 0.45, 0.3), 100)
     assert found["summary"] == [
-        "ndcg@10 on dev 0.6000 before training, best 0.5000 at step 20, 0.3000 at step 40; kept: step 20; stopped after "
-        "2 scores without gain, 60 of 100 steps early"
+        "ndcg@10 on dev 0.6000 before training, best 0.5000 at step 20, 0.3000 at step 40; kept: step 20; stopped "
+        "after 2 scores without gain, 60 of 100 steps early"
     ]
     assert found["warnings"] == [
         "ndcg@10 on dev is 0.5000 at step 20, which was kept, but was 0.6000 before training; lower learning_rate, or "

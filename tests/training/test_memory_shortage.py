@@ -81,7 +81,7 @@ def step(objective: Objective, shortage: Shortage | None) -> list[torch.Tensor]:
         value.backward()
         return value.detach()
 
-    value = once() if shortage is None else shortage.repeated(once, objective.zero_grad, 1)
+    value = once() if shortage is None else shortage.repeated(once, 1)
     return [value, *(parameter.grad for parameter in objective.model.parameters())]
 
 
@@ -134,7 +134,7 @@ def test_other_errors_are_not_memory(tmp_path):
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        Shortage(Objective(Bag(), InfoNCE()), tmp_path, lambda *_: None).repeated(broken, lambda: None, 1)
+        Shortage(Objective(Bag(), InfoNCE()), tmp_path, lambda *_: None).repeated(broken, 1)
 
 
 @pytest.mark.parametrize("memory", [None, CrossBatch(size=64)], ids=["", "with a memory"])

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 
 from embedkit.core.errors import DataError, StageError
 from embedkit.core.estimate import Size
-from embedkit.core.records import read_pairs, write_pairs
+from embedkit.core.pairs import read_pairs, write_pairs
 from embedkit.core.spec import identity
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.losses import InfoNCE, MarginMSE, SoftLabelInfoNCE
 from embedkit.training.plain import TrainST
+from embedkit.training.schedules import Cosine
 from embedkit.training.stage import Train
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
@@ -30,7 +31,7 @@ def pairs(tiny_dataset, tmp_path_factory):
         TRAIN.model_copy(update={"loss": InfoNCE()}),
         TRAIN.model_copy(update={"loss": SoftLabelInfoNCE(), "chunk_size": 8}),
         TRAIN.model_copy(update={"loss": MarginMSE(), "vary_negatives": True}),
-        TRAIN.model_copy(update={"precision": "bf16", "schedule": "cosine"}),
+        TRAIN.model_copy(update={"precision": "bf16", "schedule": Cosine()}),
         TRAIN_ST,
     ],
     ids=["infonce", "soft label, chunked", "margin mse", "bf16", "train_st"],
@@ -94,8 +95,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_batch(stage, tiny_model, 
         run(wild, tiny_model, pairs, tmp_path)
     found = json.loads((tmp_path / "work" / "nan-batch.json").read_text())
     assert found["step"] > 1
-    assert len(found["query_ids"]) == 16
-    assert set(found["query_ids"]) <= set(read_pairs(pairs).queries.ids)
+    rows = found["queries"] if stage.kind == "train" else found["rows"]
+    assert len(rows) == 16
+    assert {row["id"] for row in rows} <= set(read_pairs(pairs).queries.ids)
 
 
 def test_stats_say_what_was_trained_on(tiny_model, pairs, tmp_path):

@@ -4,8 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from embedkit.core.columns import taken
 from embedkit.core.errors import DataError
-from embedkit.core.records import Pairs
+from embedkit.core.pairs import Pairs
 from embedkit.training.examples import Examples, Row
 from embedkit.training.peers.base import Data
 
@@ -21,6 +24,11 @@ class Table(NamedTuple):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def row(self, number: int) -> dict[str, Any]:
+        """A row as people read it."""
+        label = {} if self.labels is None else {"label": self.labels[number]}
+        return {"id": self.ids[number], **{name: texts[number] for name, texts in self.columns.items()}, **label}
+
 
 class _Entry(NamedTuple):
     query_id: str
@@ -29,23 +37,21 @@ class _Entry(NamedTuple):
     label: Any
 
 
-def table_of(pairs: Pairs, examples: Examples, data: Data, negatives: int) -> Table:
+def table_of(examples: Examples, data: Data, negatives: int) -> Table:
     """The table that a loss with this `data` learns from, with so many of each query's negatives.
 
     In `tuples` no row is short of negatives: queries with fewer are left out. In `pairs` a query shows what it has, up
     to that number. A `DataError` where no row is left.
     """
-    if data.rows == "texts":
-        return _texts_of(pairs)
-    few = sum(len(row.negatives) < negatives for row in examples.rows) if data.rows == "tuples" else 0
+    few = int((examples.rows.negatives.lengths < negatives).sum()) if data.rows == "tuples" else 0
     make = _tuples if data.rows == "tuples" else _pairs
     entries = [entry for row in examples.rows for entry in make(row, data, negatives)]
     if not entries:
         raise DataError(f"pairs: none of {len(examples.rows)} rows has {negatives} negatives")
-    columns = {"query": [examples.queries[entry.query] for entry in entries]}
+    columns = {"query": taken(examples.queries, np.array([entry.query for entry in entries]))}
     for i in range(len(entries[0].documents)):
         name = f"negative_{i}" if i else "positive"
-        columns[name] = [examples.documents[entry.documents[i]] for entry in entries]
+        columns[name] = taken(examples.documents, np.array([entry.documents[i] for entry in entries]))
     labels = None if data.labels in (None, "embeddings") else [entry.label for entry in entries]
     if data.rows == "pairs" and data.labels == "scores" and len({entry.label for entry in entries}) == 1:
         raise DataError(f"pairs: all scores are {entries[0].label:.6g}, so there is nothing to tell apart")
@@ -81,8 +87,9 @@ def _label(row: Row, data: Data, score: float, *, relevant: bool) -> float:
     return int(score)
 
 
-def _texts_of(pairs: Pairs) -> Table:
-    """Texts of the rows with their classes: documents, or queries where the corpus has no classes."""
+def texts_of(pairs: Pairs) -> Table:
+    """Texts of the rows with their classes, for losses that learn from `texts`: documents, or queries where the corpus
+    has no classes. A `DataError` where no text has one."""
     if any(pairs.corpus.classes):
         column, texts, of = "document", pairs.document_texts(), zip(pairs.corpus.ids, pairs.corpus.classes, strict=True)
         used = {d for row in pairs.rows for d in (*row.positives, *row.negatives)}
