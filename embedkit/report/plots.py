@@ -78,13 +78,21 @@ class Spot:
     front: bool = False
 
 
-def curve(points: Sequence[tuple[float, float]], *, about: str, mark: tuple[float, float] | None = None) -> Markup:
-    """A line through (step, value), with a dot at `mark`."""
+def curve(
+    points: Sequence[tuple[float, float]],
+    *,
+    about: str,
+    mark: tuple[float, float] | None = None,
+    marks: Sequence[float] = (),
+) -> Markup:
+    """A line through (step, value), with a dot at `mark` and a thin line up from each of the steps `marks`."""
     with _figure(3.3, 1.75) as (figure, axes):
         steps, values = zip(*points, strict=True)
         axes.plot(steps, values, color=_FIRST, linewidth=1.4)
         if len(points) == 1:
             _dot(axes, steps[0], values[0], _FIRST, filled=True)
+        for step in marks:
+            axes.axvline(step, color=_MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
         if mark is not None:
             _dot(axes, *mark, _FIRST, filled=True)
         axes.grid(axis="y")

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from embedkit.report.lineage import Lineage, Node
 from embedkit.report.plots import curve
-from embedkit.report.tables import number
+from embedkit.report.tables import listed, number
 
 CONTINUED = "part.after"  # where a stage names the one that it goes on with
 KINDS = ("train", "train_st", "adore")
@@ -36,9 +36,13 @@ def section(lineage: Lineage) -> list[Course] | None:
             points = _points([row for row in history if row.get("source", 0) == source])
             if points:
                 (first, start), (last, end) = points[0], points[-1]
+                begins = node.stats.get("rounds", [])
                 caption = f"loss {start:.3f} at step {number(first)}, {end:.3f} at step {number(last)}"
+                if len(begins) > 1:
+                    caption += f"; {len(begins)} rounds, from steps {listed([number(step) for step in begins])}"
                 about = f"Training loss of {name}: {caption}"
-                courses.append(Course(name, loss_name(spec), curve(points, about=about), caption))
+                figure = curve(points, about=about, marks=begins[1:])
+                courses.append(Course(name, loss_name(spec), figure, caption))
         if evaluation := node.stats.get("evaluation"):
             courses.append(_scores(node.name, evaluation))
     return courses or None
