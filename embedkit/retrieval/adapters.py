@@ -61,7 +61,12 @@ def merge_adapter(model: "SentenceTransformer", place: Path) -> None:
         from peft import PeftConfig
     except ImportError as error:
         raise ModelError(f"{place / CONFIG}: to read an adapter, `pip install peft`") from error
-    transformer: Any = model.transformers_model
+    from sentence_transformers.base.modules import Transformer
+
+    found = [module.model for module in model.modules() if isinstance(module, Transformer)]
+    if len(found) != 1:
+        raise ModelError(f"{place / CONFIG}: an adapter goes on one transformer, and this model has {len(found)}")
+    transformer: Any = found[0]
     config = PeftConfig.from_pretrained(str(place))
     config.inference_mode = False  # it would be merged as well, but not read into
     with torch.random.fork_rng([]):  # peft draws weights before it reads them

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,16 +91,28 @@ def adapted(model: "SentenceTransformer") -> "PreTrainedModel | None":
 
 
 def reconnect(model: "SentenceTransformer", checkpoint: Path) -> bool:
-    """Let a checkpoint's adapter name the base model's folder, which may have moved; whether it had."""
+    """Let a checkpoint's adapter name the folder that the base model now is in; whether it named another."""
     transformer = adapted(model)
     if transformer is None:
         return False
-    path, base = _config(checkpoint), transformer.peft_config["default"].base_model_name_or_path
+    path, base = _config(checkpoint), Path(str(transformer.peft_config["default"].base_model_name_or_path))
+    if path.parent != checkpoint:
+        base = _as_tower(base, checkpoint.with_name("base"), path.parent.name)
     config = json.loads(path.read_text(encoding="utf-8"))
-    if config["base_model_name_or_path"] == base:
+    if config["base_model_name_or_path"] == str(base):
         return False
-    write_atomically(path, json.dumps(config | {"base_model_name_or_path": base}, indent=2))
+    write_atomically(path, json.dumps(config | {"base_model_name_or_path": str(base)}, indent=2))
     return True
+
+
+def _as_tower(base: Path, folder: Path, name: str) -> Path:
+    """A folder in which the base model is where it is looked for when it is a router's tower: its configuration at the
+    top, its weights in a folder that is called as the tower's is."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "config.json").symlink_to(base / "config.json")
+    (folder / name).symlink_to(base, target_is_directory=True)
+    return folder.resolve()
 
 
 def reread(model: "SentenceTransformer", checkpoint: Path) -> None:

@@ -53,6 +53,14 @@ def prepare(spec: Training, model: SentenceTransformer, loss: nn.Module) -> None
         loss.add_module(NAME, Averager(model, spec.average))
 
 
+def learned(model: nn.Module) -> dict[str, Any]:
+    """What the report shows of a prepared model in which not everything learns."""
+    whole, some = (sum(p.numel() for p in model.parameters() if p.requires_grad >= which) for which in (False, True))
+    if some == whole:
+        return {}
+    return {"summary": [f"{some:,} of {whole:,} parameters learned ({some / whole:.2%})"], "parameters": some}
+
+
 def callbacks(model: SentenceTransformer, loss: nn.Module, checkpoints: Checkpoints) -> list[TrainerCallback]:
     """What the trainer calls for a prepared model."""
     averager = getattr(loss, NAME, None)

@@ -25,7 +25,7 @@ def _compiles(pattern: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_compiles)]
-"""A regular expression, looked for anywhere in the names of parameters, such as `0.auto_model.embeddings`."""
+"""A regular expression, looked for anywhere in the names of parameters, such as `embeddings` or `layer\\.[0-5]\\.`."""
 
 
 def freeze(model: "nn.Module", patterns: Iterable[str]) -> None:
@@ -50,8 +50,9 @@ def learning_rates(
 
     Reference: layer-wise decay as in ELECTRA, Clark et al., 2020, https://arxiv.org/abs/2003.10555, appendix.
     """
+    every = [_short(name) for name, _ in loss.named_parameters()]
     whole = {_short(name): name for name, parameter in loss.named_parameters() if parameter.requires_grad}
-    rates = {} if layer_decay is None else _by_layer(whole, rate, layer_decay)
+    rates = {} if layer_decay is None else _by_layer(whole, every, rate, layer_decay)
     for pattern, own in by_pattern.items():
         rates |= dict.fromkeys(_matching(pattern, whole, "learning_rates"), own)
     groups: dict[float, list[str]] = {}
@@ -61,15 +62,33 @@ def learning_rates(
     return {rf"^(?:{'|'.join(names)})$": own for own, names in groups.items()}
 
 
-def _by_layer(names: Iterable[str], rate: float, decay: float) -> dict[str, float]:
-    found = {name: _LAYER.search(name) for name in names}
-    layers = {name: int(match[1]) for name, match in found.items() if match is not None}
-    if not layers:
-        raise StageError("layer_decay: the parameters that learn are in no numbered layers; leave layer_decay out")
-    top = max(layers.values()) + 1
-    depths = {name: top - layer for name, layer in layers.items()}
-    depths |= {name: top + 1 for name in found if name not in layers and _EMBEDDINGS.search(name)}
+def _by_layer(learning: Iterable[str], every: Iterable[str], rate: float, decay: float) -> dict[str, float]:
+    """Rates in backbones: modules that have embeddings and numbered layers, learning or not. Heads have no more than
+    one of the two."""
+    embeddings = {name for name in every if _EMBEDDINGS.search(name)}
+    backbones = {_module(name) for name in embeddings}
+    tops: dict[str, int] = {}  # how many layers each has
+    layers: dict[str, int] = {}
+    for name in every:
+        if (match := _LAYER.search(name)) and _module(name) in backbones:
+            layers[name] = int(match[1])
+            tops[_module(name)] = max(tops.get(_module(name), 0), layers[name] + 1)
+    if not tops:
+        raise StageError("layer_decay: the model has no embeddings below numbered layers; leave layer_decay out")
+    depths = {
+        name: tops[_module(name)] - layers.get(name, -1)
+        for name in learning
+        if name in layers or (name in embeddings and _module(name) in tops)
+    }
     return {name: rate * decay**depth for name, depth in depths.items()}
+
+
+def _module(name: str) -> str:
+    """Of sentence-transformers' modules the one that a parameter is in: what its name has up to the last number, not
+    counting that of a layer."""
+    layer = _LAYER.search(name)
+    parts = (name[: layer.start()] if layer else name).split(".")
+    return ".".join(parts[: max((i + 1 for i, part in enumerate(parts) if part.isdigit()), default=0)])
 
 
 def _matching(pattern: str, names: Iterable[str], where: str) -> list[str]:

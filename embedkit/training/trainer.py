@@ -25,8 +25,9 @@ from embedkit.training.isolation import randomness_restored, tokenizer_restored
 from embedkit.training.lora import add_adapter, complete_adapter, reconnect, reread, unreported
 from embedkit.training.memory_shortage import Shortage
 from embedkit.training.options import Training
-from embedkit.training.preparation import callbacks, finish, prepare
+from embedkit.training.preparation import callbacks, finish, learned, prepare
 from embedkit.training.rates import learning_rates
+from embedkit.training.sharding import check_checkpoint, is_sharded, whole_again
 from embedkit.training.stepping import Stepper
 from embedkit.training.task import Task
 from embedkit.training.trackers import tracking
@@ -40,11 +41,12 @@ class Trained:
     history: list[dict[str, float]]  # step, loss, learning_rate, grad_norm
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # see `early_stopping.told`
     memory: Mapping[str, Any] = field(default_factory=dict)  # see `Shortage.facts`
+    learned: Mapping[str, Any] = field(default_factory=dict)  # see `preparation.learned`
 
     def added_to(self, stats: Mapping[str, Any]) -> dict[str, Any]:
         """Stats of a stage with what is told here, lines in the lists that there are."""
         found = dict(stats)
-        for name, part in (("evaluation", self.evaluation), ("memory", self.memory)):
+        for name, part in (("evaluation", self.evaluation), ("memory", self.memory), ("learned", self.learned)):
             lines = {kind: part[kind] for kind in ("summary", "warnings") if kind in part}
             found |= {kind: [*found.get(kind, ()), *some] for kind, some in lines.items()}
             if part:
@@ -72,14 +74,17 @@ def fit(
     checkpoints = Checkpoints(context.work / CHECKPOINTS)
     done = from_main(checkpoints.newest)
     prepare(spec, model, task.loss)
+    parameters = learned(model)
     shortage = Shortage(task.loss, context.work, context.emit)
     shortage.recall()
     if done is not None:
+        check_checkpoint(checkpoints.folder(done), sharded=is_sharded(spec.sharding))
         if is_main() and reconnect(model, checkpoints.folder(done)):
             checkpoints.seal(done)
         meet()
         task.loss.load_state_dict(checkpoints.remembered(done), strict=False)
-    if done is not None and (done >= (until or steps) or _stopped(spec, checkpoints.history(done))):
+    over = done is not None and (done >= (until or steps) or _stopped(spec, checkpoints.history(done)))
+    if done is not None and over and not is_sharded(spec.sharding):
         model.load_state_dict(_checkpointed(checkpoints.folder(done)).state_dict())
         reread(model, checkpoints.folder(done))
         log, best = checkpoints.history(done), checkpoints.folder(done) / BEST
@@ -89,7 +94,7 @@ def fit(
     finish(spec, model, task.loss, best=best if keeps_best else None)
     scores = scores_in(log, spec.evaluate) if spec.evaluate is not None else []
     evaluation = told(spec.evaluate, scores, steps) if spec.evaluate is not None else {}
-    return Trained(_logged(log), evaluation, shortage.facts())
+    return Trained(_logged(log), evaluation, shortage.facts(), parameters)
 
 
 def _train(
@@ -138,7 +143,8 @@ def _train(
         for callback in trackers.callbacks(spec.trackers, logs, done=done):
             trainer.add_callback(callback)
         trainer.add_callback(Watch(trainer, task, checkpoints, context, advance))
-        trainer.train(resume_from_checkpoint=str(checkpoints.folder(done)) if done is not None else None)
+        with whole_again(model, trainer):
+            trainer.train(resume_from_checkpoint=str(checkpoints.folder(done)) if done is not None else None)
     return list(trainer.state.log_history)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
+from embedkit.training.adore import Adore
 from embedkit.training.averaging import Average
 from embedkit.training.lora import LoRA
 from embedkit.training.optimizers import Adafactor, AdamW
@@ -13,6 +14,10 @@ from embedkit.training.schedules import WSD, Cosine
 from tests.faults.test_training_resume import PowerCut, cut_at, resume
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
+ADORE = Adore(
+    model="model", pairs="pairs", seed=3, steps=10, batch_size=8, learning_rate=2e-3, top_k=6, checkpoint_every=3
+)
+STAGES = {"plain trainer": TRAIN_ST, "tower of queries": ADORE}
 OPTIONS = {
     "adapters, averaged": {
         "lora": LoRA(dropout=0.1, rslora=True),
@@ -33,6 +38,7 @@ OPTIONS = {
         "optimizer": Adafactor(),
         "gradient_checkpointing": True,
     },
+    "tower of queries": {"lora": LoRA(dropout=0.1), "average": Average(decay=0.9)},
     "plain trainer": {"lora": LoRA(), "average": Average(), "optimizer": AdamW(beta2=0.95)},
 }
 
@@ -44,7 +50,7 @@ def pairs(tiny_dataset, tmp_path_factory):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_killed_and_run_again(name, tiny_model, pairs, tmp_path):
-    stage = (TRAIN_ST if name == "plain trainer" else TRAIN).model_copy(update={**OPTIONS[name], "steps": 10})
+    stage = STAGES.get(name, TRAIN).model_copy(update={**OPTIONS[name], "steps": 10})
     whole = run(stage, tiny_model, pairs, tmp_path / "whole")
     moved = shutil.copytree(tiny_model, tmp_path / "moved")
     losses = [entry["loss"] for entry in read_stats(whole)["history"]]

@@ -98,11 +98,16 @@ def test_frozen_parts_stay_and_others_learn_at_their_rates(tiny_model, pairs, tm
         update={"freeze": ("embeddings",), "learning_rates": {r"layer\.0\.": 1e-12}, "weight_decay": 0.0}
     )
     before = load_file(tiny_model / "model.safetensors")
-    after = load_file(run(stage, tiny_model, pairs, tmp_path) / "model.safetensors")
+    out = run(stage, tiny_model, pairs, tmp_path)
+    after = load_file(out / "model.safetensors")
     change = {name: (after[name] - before[name]).abs().max().item() for name in before}
     assert not any(change[name] for name in change if "embeddings" in name)
     assert all(0 <= change[name] < 1e-10 for name in change if "layer.0." in name)
     assert all(change[name] > 1e-4 for name in change if "layer.1." in name and "key.bias" not in name)
+    whole, frozen = (sum(w.numel() for n, w in before.items() if part in n) for part in ("", "embeddings"))
+    stats = read_stats(out)
+    assert stats["learned"] == {"parameters": whole - frozen}
+    assert f"{whole - frozen:,} of {whole:,} parameters learned" in stats["summary"][-1]
 
 
 def test_the_artifact_is_the_average_and_training_does_not_see_it(tiny_model, pairs, plain, tmp_path):

@@ -66,13 +66,17 @@ def test_layers_of_other_architectures():
             self.norm = nn.LayerNorm(2)
 
     loss = nn.Module()
-    loss.model = nn.Sequential(Decoder())
+    mixing, deep = nn.Module(), nn.Module()
+    mixing.layer_embedding, deep.blocks = nn.Embedding(12, 2), nn.ModuleList([nn.Linear(2, 2)])
+    loss.model = nn.Sequential(Decoder(), mixing, deep)
+    loss.model[0].layers[11].requires_grad_(False)
     rates = rate_of(loss, layer_decay=0.9)
     assert rates["0.embed_tokens.weight"] == pytest.approx(0.9**13)
-    assert [rates[f"0.layers.{layer}.weight"] for layer in range(12)] == pytest.approx(
-        [0.9 ** (12 - layer) for layer in range(12)]
+    assert [rates[f"0.layers.{layer}.weight"] for layer in range(11)] == pytest.approx(
+        [0.9 ** (12 - layer) for layer in range(11)]
     )
     assert rates["0.norm.weight"] == 1.0
+    assert {rate for name, rate in rates.items() if not name.startswith("0.")} == {1.0}
 
 
 def test_freeze(loss):
@@ -92,7 +96,7 @@ def test_mistakes(loss):
         rate_of(loss, by_pattern={"pooling_head": 1.0})
     with pytest.raises(StageError, match="nothing is left that learns"):
         freeze(loss.model, ["."])
-    with pytest.raises(StageError, match="layer_decay: the parameters that learn are in no numbered layers"):
+    with pytest.raises(StageError, match="layer_decay: the model has no embeddings below numbered layers"):
         rate_of(nn.Linear(2, 2), layer_decay=0.9)
     with pytest.raises(ValidationError, match=r"'\(' is not a regular expression"):
         Train(model="m", pairs="p", freeze=["("])
