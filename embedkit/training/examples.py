@@ -3,10 +3,10 @@
 Texts stay in the files they were read from and rows in arrays; what is asked for by number is made then.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from embedkit.losses.base import Need
 from embedkit.training.classes import classes_of
 from embedkit.training.lists import Lists, Places, Sets, Sparse
 from embedkit.training.reading import Read, Table, read_file, read_values
+
+_AT_A_TIME: Final = 4096  # rows that are Python objects at a time
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class Rows(Sequence[Row]):
     def __getitem__(self, number: int | slice) -> Row | list[Row]:
         numbers = range(len(self))[number]
         return self.take([numbers])[0] if isinstance(numbers, int) else self.take(numbers)
+
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self), _AT_A_TIME):
+            yield from self[start : start + _AT_A_TIME]
 
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """Some of the rows."""

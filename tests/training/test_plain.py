@@ -19,7 +19,7 @@ from embedkit.recipe import load_recipe
 from embedkit.training.examples import examples_of
 from embedkit.training.peers import AnyPeer
 from embedkit.training.peers.base import Data
-from embedkit.training.peers.table import Table, check_size, table_of
+from embedkit.training.peers.table import Table, check_size, table_of, texts_of
 from embedkit.training.plain import TrainST
 from tests.training.peers import EXAMPLES
 from tests.training.runs import scored_pairs
@@ -145,7 +145,7 @@ def some() -> Pairs:
 
 
 def table(data: Data, negatives: int) -> Table:
-    return table_of(some(), examples_of(some()), data, negatives)
+    return table_of(examples_of(some()), data, negatives)
 
 
 def test_tuples_have_as_many_negatives_as_asked():
@@ -178,17 +178,17 @@ def test_pairs_are_of_any_document():
 
 def test_texts_are_those_of_the_rows_that_have_a_class():
     data = Data("texts", "classes", sampler="group_by_label")
-    found = table(data, 0)
+    found = texts_of(some())
     assert found.columns == {"document": [f"text {d}" for d in "abcef"]}  # d has no class, g is in no row
     assert (found.labels, found.ids) == ([0, 1, 0, 1, 0], list("abcef"))
     check_size(found, data, 4)
     with pytest.raises(DataError, match="too few classes with two texts or more for a batch of 5"):
         check_size(found, data, 5)
     bare = replace(some(), corpus=replace(some().corpus, classes=()))
-    assert table_of(bare, examples_of(bare), data, 0).columns == {"query": ["one", "two"]}
+    assert texts_of(bare).columns == {"query": ["one", "two"]}
     bare = replace(bare, queries=replace(bare.queries, classes=()))
     with pytest.raises(DataError, match="no text has a class"):
-        table_of(bare, examples_of(bare), data, 0)
+        texts_of(bare)
 
 
 def test_the_sampler_takes_what_is_foreseen():
