@@ -28,14 +28,15 @@ _SHOWN = (
 class Console:
     """Receives a run's events and progress. Use as a context manager; `progress` and `emit` go to the runner."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, silent: bool = False) -> None:
         self.as_json = as_json
+        self.silent = silent  # another process shows what happens
         self.rich = RichConsole(stderr=True, highlight=False)
         self.bars: Progress | None = None
 
     def __enter__(self) -> Self:
         _quiet_libraries()
-        if not self.as_json and self.rich.is_terminal:
+        if not self.as_json and not self.silent and self.rich.is_terminal:
             columns = (
                 TextColumn("  {task.description}"),
                 BarColumn(),
@@ -82,7 +83,8 @@ class Console:
 def _lines(event: str, facts: Mapping[str, Any]) -> list[str]:
     stage, key = facts.get("stage"), str(facts.get("key", ""))[:12]
     if event == "run_started":
-        return [f"{facts['recipe']}: {facts['stages']} stages, store {facts['store']}"]
+        several = f", {facts['processes']} processes" if "processes" in facts else ""
+        return [f"{facts['recipe']}: {facts['stages']} stages, store {facts['store']}{several}"]
     if event == "stage_kept":
         return [] if facts.get("part_of") else [f"  kept  {stage}  {key}"]
     if event == "stage_started":
@@ -106,6 +108,7 @@ def _quiet_libraries() -> None:
     import warnings
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

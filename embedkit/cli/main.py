@@ -28,6 +28,7 @@ from embedkit.cli.mine import mine
 from embedkit.cli.mirror import mirror
 from embedkit.cli.options import DEFAULT_STORE, AsJson, StoreDir, print_json
 from embedkit.cli.poisoning import poisoning
+from embedkit.cli.push import push
 from embedkit.cli.score import score
 from embedkit.cli.store import store_app
 from embedkit.core.errors import EmbedkitError
@@ -45,6 +46,12 @@ Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set", help="Change one field, e.g. --set mined.negatives=4. May be repeated.", metavar="STAGE.FIELD=VALUE"
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--nproc", min=1, help="Train in so many processes of this machine, each with a GPU of its own.", metavar="N"
     ),
 ]
 Until = Annotated[str | None, typer.Option("--until", help="Stop after this stage.", metavar="STAGE")]
@@ -91,17 +98,30 @@ def run(
     ] = None,
     settings: Settings = None,
     until: Until = None,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a recipe: make what the store lacks, fill the run folder. Interrupted, the same command goes on."""
+    """Run a recipe: make what the store lacks, fill the run folder. Interrupted, the same command goes on.
+
+    With --nproc, or started by torchrun or `accelerate launch`, on one machine or many, all processes train.
+    """
     from embedkit.cli.console import Console
+    from embedkit.processes import follows, join
     from embedkit.recipe import load_recipe
     from embedkit.runner import run as run_recipe
 
-    loaded = load_recipe(recipe, settings or ())
-    with Console(as_json=as_json) as console:
-        result = run_recipe(loaded, store=store, out=out, until=until, progress=console.progress, emit=console.emit)
-    if not as_json:
+    if processes is not None and processes > 1:
+        load_recipe(recipe, settings or ())  # its mistakes are told once, before anything starts
+        options = {"--store": store, "--out": out, "--until": until}
+        words = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
+        words += [word for setting in settings or () for word in ("--set", setting)]
+        sys.exit(_launched(["run", str(recipe), *words, *(["--json"] if as_json else [])], processes))
+    with Console(as_json=as_json, silent=follows()) as console, join() as team:
+        loaded = load_recipe(recipe, settings or ())
+        result = run_recipe(
+            loaded, store=store, out=out, until=until, progress=console.progress, emit=console.emit, team=team
+        )
+    if team.is_main and not as_json:
         from embedkit.cli.tables import print_result
 
         print_result(result)
@@ -183,6 +203,7 @@ for panel, commands in _PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.command()(losses)
+app.command()(push)
 
 
 @app.command()
@@ -214,6 +235,16 @@ def schema() -> None:
 def version() -> None:
     """Print embedkit's version."""
     print(__version__)
+
+
+def _launched(words: list[str], processes: int) -> int:
+    """Run these words in so many processes; the exit code."""
+    from embedkit.launching import launch
+    from embedkit.processes import launched
+
+    if launched():
+        raise EmbedkitError("--nproc: this process was started by a launcher, which says how many there are")
+    return launch(words, processes)
 
 
 def _stop(*_: object) -> None:

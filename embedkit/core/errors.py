@@ -43,6 +43,10 @@ class StageError(EmbedkitError):
     """A stage ran and found that its result must not be used."""
 
 
+class ToldElsewhere(StageError):
+    """Another process of the launch has found the same, and can say more of it."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong at a place inside a file's data, before the place is known as a line."""

@@ -37,6 +37,8 @@ class Context:
     emit: Emit = ignore
     lookup: Callable[[str], Artifact] | None = None  # key of a finished artifact -> artifact
     labels: Mapping[str, str] = field(default_factory=dict)  # key -> stage name; only for `labelled` stages
+    name: str = ""  # of the stage and the run, for people; nothing in the artifact may depend on it
+    logs: Path | None = None  # a folder beside the run's outputs, which may not be there yet; None: below `work`
 
 
 class Stage(Spec, abc.ABC):
@@ -46,11 +48,17 @@ class Stage(Spec, abc.ABC):
     produces: ClassVar[str]  # the type of the artifact `run` writes
     version: ClassVar[int] = 1  # raise it when the same spec and inputs now give another artifact
     labelled: ClassVar[bool] = False  # True: the artifact shows stage names, so they enter its key
+    together: ClassVar[bool] = False  # True: all processes of a launch run it, and the first writes the artifact
 
     @abc.abstractmethod
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write the artifact into the empty folder `out`. `inputs` maps every name this spec refers to (and every
         name in `parts`) to its artifact."""
+
+    def share(self, inputs: Mapping[str, Artifact], context: Context) -> None:
+        """Do ahead of `run` what the processes of a launch can divide among them, such as vectors: all come here, and
+        one then runs. Does nothing that `run` would not do without it."""
+        return
 
     def parts(self) -> Mapping[str, "Stage"]:
         """Stages this one is made of, by a name of their own (with a slash in it); each is stored on its own."""

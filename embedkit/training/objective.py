@@ -1,7 +1,8 @@
 """Joins a model to a loss, in the shape the sentence-transformers trainer calls."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,26 +12,36 @@ from torch.utils.checkpoint import checkpoint
 from embedkit.core.errors import DataError
 from embedkit.losses import Batch, Loss
 from embedkit.training.assembly import Structure, assemble
-from embedkit.training.distributed import world_size
+from embedkit.training.chunks import Budget, Chunking, Features, merged, passes, texts_in
+from embedkit.training.distributed import computing, expect_gradients, passes_short, world_size
+from embedkit.training.memory import CrossBatch, Encode, Memory, Momentum
+from embedkit.training.tokenising import arrived
 
-Features = dict[str, Any]
 Tile = int | Literal["auto"] | None
+Retrieve = Callable[[Tensor, Structure], tuple[Tensor, Structure]]
 UNTILED = {"cpu": 2**24, "cuda": 2**26}  # scores that a loss holds at once without further ado, see `tile_rows`
 
 
 class Objective(nn.Module):
     """Embeds the queries and the distinct documents of a batch and applies a loss.
 
-    With `chunk_size`, each chunk of rows keeps no activations: its forward pass is run again, with the same dropout,
-    when the backward pass reaches it. Memory of one chunk, and the same gradients as one big forward but for the draw
-    of dropout, whose masks fall otherwise in chunks of another size (GradCache, Gao et al., 2021,
-    https://arxiv.org/abs/2101.06983). `normalize` brings embeddings to unit length, for cosine similarity.
+    Texts of about equal length go through the model together, queries and documents alike where it makes no difference
+    to the model, in as many passes as save time (`chunk_tokens` "auto", see `chunks.divided`). The gradients are those
+    of one pass up to rounding, but for the draw of dropout, whose masks fall otherwise on other passes.
+
+    With `chunk_size` texts, or a number of `chunk_tokens`, as the most of a pass, passes keep no activations: each is
+    run again, with the same dropout, when the backward pass reaches it: the memory of one pass, for a third more time
+    (GradCache, Gao et al., 2021, https://arxiv.org/abs/2101.06983). `chunk_tokens` None leaves texts in their order.
+
+    `normalize` brings embeddings to unit length, for cosine similarity.
 
     `tile` is how many queries' scores a loss holds at once: the same loss and gradients in less memory; None: all;
     "auto": see `tile_rows`. Of several losses, a batch is given the one at the place of its `source`.
 
     What a loss remembers from batch to batch (`Batch.level`) is kept here, in `levels`: one number per loss, NaN
-    before its first batch. It changes while the model is in training mode, and is part of `state_dict()`.
+    before its first batch. It changes while the model is in training mode, and is part of `state_dict()`; so is the
+    `memory`, which gives a batch documents of earlier ones as further negatives. Or documents do not pass the model at
+    all: `retrieve` gives those of the batch, of queries' embeddings and the structure of their positives.
     """
 
     levels: Tensor
@@ -41,24 +52,41 @@ class Objective(nn.Module):
         loss: Loss | Sequence[Loss],
         *,
         chunk_size: int | None = None,
+        chunk_tokens: Budget = "auto",
         normalize: bool = True,
         tile: Tile = "auto",
+        memory: CrossBatch | Momentum | None = None,
+        retrieve: Retrieve | None = None,
     ) -> None:
         super().__init__()
         self.model = model  # the trainer replaces this attribute with its wrapped model
         self.losses = (loss,) if isinstance(loss, Loss) else tuple(loss)
-        self.chunk_size = chunk_size
+        self.chunking = Chunking(chunk_size, chunk_tokens)
         self.normalize = normalize
         self.tile = tile
+        self.memory = Memory(memory, self.losses) if memory is not None else None
+        self.retrieve = retrieve
+        self._largest = 0  # texts in the largest pass of the last batch
         remembers = any("level" in one.needs for one in self.losses)
         self.register_buffer("levels", torch.full((len(self.losses),), torch.nan), persistent=remembers)
 
     def forward(self, columns: Sequence[Features], structure: Structure) -> Tensor:
         """The loss of a batch; `columns` are the features of its queries and of its documents."""
+        columns = [arrived(column, structure["query_ids"].device) for column in columns]
         place = self._place(structure)
         loss = self.losses[place]
-        queries, documents = (self._embed(column) for column in columns)
+        memory = self.memory if self.model.training else None
+        if memory is not None:
+            memory.begin(self.model, step=int(structure["seed"]) if "seed" in structure else None)
+        if self.retrieve is not None:
+            (queries,) = self._embed(columns)
+            documents, structure = self.retrieve(queries.detach(), structure)
+        else:
+            queries, documents = self._embed(columns, memory and memory.encoder(self.model, place))
+        expect_gradients(self.model, [queries, documents])
         batch = assemble(queries, documents, structure, unit=self.normalize)
+        if memory is not None:
+            batch = memory.extended(batch, place)
         tile = self._tile(batch) if self.tile == "auto" else self.tile
         value = loss(batch.changed(tile=tile, level=self._level(place, batch)))
         if batch.queries.requires_grad and not value.requires_grad:
@@ -96,14 +124,46 @@ class Objective(nn.Module):
             self.levels[place] = level
         return level
 
-    def _embed(self, features: Features) -> Tensor:
-        if self.chunk_size is None:
-            return self._encode(features)
-        chunks = _split(features, self.chunk_size)
-        return torch.cat([checkpoint(self._encode, chunk, use_reentrant=False) for chunk in chunks])
+    def shrink(self) -> int | None:
+        """After too little memory: from now on passes half as large, run again. How many texts one has at most; None
+        where one is a single text already."""
+        smaller = self.chunking.smaller(self._largest)
+        if smaller is None:
+            return None
+        self.chunking = smaller
+        return smaller.size
 
-    def _encode(self, features: Features) -> Tensor:
-        rows: Tensor = self.model(dict(features))["sentence_embedding"]  # (rows, D)
+    def _embed(self, columns: Sequence[Features], keys: Encode | None = None) -> list[Tensor]:
+        """The (rows, D) embeddings of each column; of documents by `keys`, without gradient, where it is given."""
+        self._largest = 0
+        if keys is not None:
+            queries, documents = columns
+            with torch.no_grad():
+                encoded = self._rows(documents, keys)
+            return [self._rows(queries), encoded]
+        together = merged(columns) if self.chunking.tokens is not None else None
+        if together is None:
+            return [self._rows(column) for column in columns]
+        return list(torch.split(self._rows(together), [texts_in(column) for column in columns]))
+
+    def _rows(self, features: Features, model: Encode | None = None) -> Tensor:
+        encode = partial(self._encode, model=model)
+        chunks, places = passes(features, self.chunking)
+        lacking = 0 if model is not None else passes_short(self.model, len(chunks))
+        chunks += chunks[-1:] * lacking  # which nothing is learnt from
+        self._largest = max(self._largest, *(texts_in(chunk) for chunk in chunks))
+        if self.chunking.rerun:
+            rows = torch.cat([checkpoint(encode, chunk, use_reentrant=False) for chunk in chunks])
+        else:
+            rows = torch.cat([encode(chunk) for chunk in chunks])
+        if lacking:
+            own = texts_in(features)
+            rows = rows[:own] + 0 * rows[own:].sum()
+        return rows if places is None else rows[places]
+
+    def _encode(self, features: Features, model: Encode | None = None) -> Tensor:
+        encode = computing(self.model) if model is None else model
+        rows: Tensor = encode(dict(features))["sentence_embedding"]  # (rows, D)
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
         return normalize(rows, dim=-1) if self.normalize else rows
 
@@ -117,13 +177,3 @@ def tile_rows(queries: int, documents: int, device: str = "cpu") -> int | None:
     if queries * documents <= few:
         return None
     return max(1, few // 2 // documents // 32) * 32
-
-
-def _split(features: Features, size: int) -> Iterator[Features]:
-    """`features` in chunks of rows; values that have no rows go with every chunk."""
-    rows = max(len(v) for v in features.values() if isinstance(v, Tensor) and v.ndim)
-    for start in range(0, rows, size):
-        yield {
-            k: v[start : start + size] if isinstance(v, Tensor) and v.ndim and len(v) == rows else v
-            for k, v in features.items()
-        }

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from embedkit.core.errors import DataError
-from embedkit.losses import InfoNCE, Loss, Ragged
+from embedkit.losses import InfoNCE, LambdaLoss, Loss, Ragged
+from embedkit.retrieval.exact import look_exactly
 from embedkit.training.assembly import Structure
 from embedkit.training.memory import CrossBatch, Momentum
 from embedkit.training.objective import Objective, Tile
+from embedkit.training.retrieved import Retrieved
 from tests.training.members import every_loss
 
 # query -> positives, negatives. Document 0 is a positive of one process's query and a negative on the other;
@@ -137,6 +139,21 @@ def _averaging(model: nn.Module) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
 
 
+def retrieved(*, rank: int = 0, of: int = 1) -> list[Tensor]:
+    """Value and gradients where documents are found among vectors that stay, by each process for its own queries."""
+    vectors = torch.randn(70, 6, generator=torch.Generator().manual_seed(2)).numpy()
+    retrieve = Retrieved(vectors, look_exactly(vectors), top_k=9)
+    objective = Objective(Bag(), LambdaLoss(temperature=0.3), retrieve=retrieve)
+    columns, structure = inputs(list(ROWS)[rank::of])
+    value = objective(columns[:1], structure)
+    value.backward()
+    found = [value.detach(), *(parameter.grad for parameter in objective.model.parameters())]
+    for tensor in found if of > 1 else []:
+        dist.all_reduce(tensor)
+        tensor /= of
+    return found
+
+
 def problems(rank: int) -> list[str]:
     """What is said where this process's batch has not the parts, or not the seed, of the other's."""
     said = []
@@ -167,6 +184,7 @@ def main(rank: int, folder: Path) -> None:
             dist.all_reduce(tensor)
             tensor /= 2
     result["problems"] = problems(rank)
+    result["retrieved"] = retrieved(rank=rank, of=2)
     result["remembered"] = [remembered(memory, rank=rank, of=2) for memory in MEMORIES]
     from tests.training.exchanges import exchanges
 

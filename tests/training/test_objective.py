@@ -150,6 +150,10 @@ def test_processes_that_differ_in_their_parts_are_told_so(together):
     ]
 
 
+def test_two_processes_find_the_same_as_one(together):
+    torch.testing.assert_close(together["retrieved"], ranks.retrieved())
+
+
 def test_two_processes_remember_the_same_as_one(together):
     torch.testing.assert_close(together["remembered"], [ranks.remembered(memory) for memory in ranks.MEMORIES])
 

@@ -1,0 +1,112 @@
+"""Whole trainings in two processes, for the test that they equal one. Started twice, with what torchrun would say in
+the environment, or imported for what one process does."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from embedkit.losses import Loss
+from embedkit.training.early_stopping import Evaluation
+from embedkit.training.plain import TrainST
+from embedkit.training.sources import Source
+from embedkit.training.stage import Train
+from tests.training.members import MEMBERS, every_loss
+from tests.training.runs import TRAIN, run
+
+BATCH = 7  # which two processes cannot divide into equal parts
+CUT = 2  # checkpoints, after which a training is cut off
+
+LOSSES = {name: loss for name, loss in every_loss().items() if isinstance(loss, MEMBERS)}
+"""All a recipe can name, and wrappers around them."""
+
+
+def every() -> Train:
+    """One step with each loss there is."""
+    first, *others = LOSSES.values()
+    return Train(
+        model="model",
+        pairs="pairs",
+        guide="guide",
+        seed=3,
+        steps=len(LOSSES),
+        batch_size=BATCH,
+        learning_rate=1e-4,
+        schedule="cosine",
+        warmup=0.2,
+        positives=None,
+        negatives=2,
+        chunk_size=3,
+        loss=first,
+        sources=tuple(_source(loss) for loss in others),
+    )
+
+
+def _source(loss: Loss) -> Source:
+    return Source(pairs="pairs", loss=loss, negatives=2)
+
+
+INTERRUPTED = TRAIN.model_copy(update={"batch_size": BATCH, "steps": 9, "learning_rate": 1e-4})
+PLAIN = TrainST(model="model", pairs="pairs", seed=3, steps=6, batch_size=8, learning_rate=1e-3)
+EVALUATED = INTERRUPTED.model_copy(update={"evaluate": Evaluation(data="data", every=3), "learning_rate": 1e-3})
+
+
+class PowerCut(BaseException):
+    """Ends a training at once."""
+
+
+def cut() -> Callable[[str, Mapping[str, Any]], None]:
+    """An `emit` that ends a training after some checkpoints."""
+    seen = 0
+
+    def emit(name: str, facts: Mapping[str, Any]) -> None:
+        nonlocal seen
+        seen += name == "checkpoint_saved"
+        if seen == CUT:
+            raise PowerCut
+
+    return emit
+
+
+def main(folder: Path) -> None:
+    """Below `folder` are the models, the pairs, and `halfway`, a training that was cut off in one process."""
+    from embedkit.processes import join
+
+    model, pairs, guide = folder / "model", folder / "pairs", folder / "guide"
+    with join() as team:
+        place = folder / f"process {team.rank}"
+        with team.training("every"):
+            run(every(), model, pairs, place / "every", guide=guide)
+        with team.training("plain"):
+            run(PLAIN, model, pairs, place / "plain")
+        with team.training("evaluated"):
+            together(EVALUATED, model, pairs, place / "evaluated", folder / "scored", data=folder / "data" / "out")
+        with team.training("gone on"):
+            together(INTERRUPTED, model, pairs, place / "gone on", folder / "halfway")
+        try:
+            with team.training("cut"):
+                together(INTERRUPTED, model, pairs, place / "cut", folder / "cut", cut())
+        except PowerCut:
+            team.meet("cut")
+    os._exit(0)  # the last group is still open
+
+
+def together(
+    stage: Train,
+    model: Path,
+    pairs: Path,
+    own: Path,
+    shared: Path,
+    emit: Callable[[str, Mapping[str, Any]], None] | None = None,
+    **others: Path,
+) -> None:
+    """Run a stage whose work folder is shared and whose artifact is this process's own."""
+    shared.mkdir(exist_ok=True)
+    own.mkdir(parents=True)
+    (own / "work").symlink_to(shared, target_is_directory=True)
+    run(stage, model, pairs, own, emit, **others)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
