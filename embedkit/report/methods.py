@@ -24,6 +24,11 @@ _PARTS: Final = {  # of models: field, its value or the kind of it, what that is
     ("pooling", "layerwise"): ("Multi-layers trainable pooling", "https://arxiv.org/abs/2409.02727"),
     ("vectors", "distilled"): ("Static embeddings, distilled (Model2Vec)", "https://github.com/MinishLab/model2vec"),
 }
+_BATCHES: Final = {
+    "clusters": ("Topic-aware sampling: batches of queries of one topic", "https://arxiv.org/abs/2104.06967"),
+    "ngame": ("Batches of whole clusters of like queries (NGAME)", "https://arxiv.org/abs/2207.04452"),
+}
+_ROUNDS: Final = ("Negatives mined anew by the model in training (ANCE)", "https://arxiv.org/abs/2007.00808")
 _PEERS: Final = "https://sbert.net/docs/package_reference/sentence_transformer/losses.html"
 
 
@@ -38,6 +43,7 @@ class Method:
 def methods(lineage: Lineage) -> list[Method]:
     """What the stages of this lineage did, losses first, each once."""
     found = [method for node in lineage.of_kind(*KINDS) for method in _losses(node)]
+    found += [method for node in lineage.of_kind(*KINDS) for method in _rows(node)]
     found += [method for node in lineage.of_kind("backbone", "static") for method in _model(node)]
     found += [_soup(node) for node in lineage.of_kind("soup")]
     found += [_mining(node) for node in lineage.of_kind("mine")]
@@ -51,6 +57,16 @@ def _losses(node: Node) -> Iterator[Method]:
     for kind in (kind for loss in (node.spec.get("loss"), *others) for kind in _kinds(loss)):
         if kind in _LOSSES:
             yield _LOSSES[kind]
+
+
+def _rows(node: Node) -> Iterator[Method]:
+    """How rows and negatives were chosen while the model learned."""
+    for spec in (node.spec, *node.spec.get("sources", [])):
+        if (kind := (spec.get("batches") or {}).get("kind")) in _BATCHES:
+            what, source = _BATCHES[kind]
+            yield Method(what, (source,))
+    if node.spec.get("part"):
+        yield Method(_ROUNDS[0], (_ROUNDS[1],))
 
 
 def _model(node: Node) -> Iterator[Method]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from embedkit.core.errors import EmbedkitError
 from embedkit.retrieval.exact import look_exactly, tiles
+from embedkit.retrieval.flat import import_faiss
 from embedkit.retrieval.nearest import Floats
 
 Labels = NDArray[np.int64]
@@ -75,8 +76,7 @@ def check_faiss() -> None:
 def _k_means(vectors: Floats, count: int, seed: int) -> Floats:
     """(count, D) unit vectors, from the means of clusters of one size, so that none begins with few vectors or many."""
     check_faiss()
-    import faiss
-
+    faiss = import_faiss("clusters")
     rows = np.random.default_rng(seed).choice(len(vectors), min(len(vectors), _PER_CENTROID * count), replace=False)
     some = vectors[np.sort(rows)]
     labels = halved(some, -(-len(some) // count), seed=seed)

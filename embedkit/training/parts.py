@@ -39,6 +39,10 @@ class Part(Spec):
         """Steps that are done before and after it, of so many in all."""
         return steps * (self.number - 1) // self.of, steps * self.number // self.of
 
+    def begins(self, steps: int) -> list[int]:
+        """The first step of every part up to this one, counted from 1."""
+        return [1 + steps * number // self.of for number in range(self.number)]
+
 
 def part_conflicts(stage: Stage, part: Part, stages: Mapping[str, Stage]) -> Iterator[Problem]:
     """Where `stage` does not go on with the stage that it says is the part before it."""

@@ -153,6 +153,8 @@ class Train(Training):
         if until < len(turns):
             keep_state(context.work, out)
         stats = trained.added_to(self._stats(feeds, turns, trained.history, prompts))
+        if self.part is not None:
+            stats["rounds"] = self.part.begins(len(turns))
         if held_out is not None:
             stats["warnings"] += held_out.warnings(query for feed in feeds for query in feed.examples.queries)
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json"), "normalize": normalize})
