@@ -103,7 +103,7 @@ def test_a_merged_model_and_one_with_its_adapter_beside_it_embed_alike(dora, tin
     config = json.loads((apart / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "."
     assert describe(apart).parameters > describe(merged).parameters
-    with pytest.raises(OSError, match=r"config\.json"):  # rather than open the model without its adapter
+    with pytest.raises((OSError, ValueError), match="model"):  # rather than open the model without its adapter
         SentenceTransformer(str(apart), device="cpu")
 
 
