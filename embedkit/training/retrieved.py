@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from embedkit.losses import Ragged
 from embedkit.retrieval.nearest import Vectors
 from embedkit.retrieval.searcher import Searcher
 from embedkit.training.assembly import Structure
+
+_KEPT: Final = frozenset({"suspects", "seed", "source"})  # of what a structure may have; the rest is of other documents
 
 
 class Found(NamedTuple):
@@ -43,11 +45,20 @@ class Retrieved:
         lists = [Ragged.of([[columns.setdefault(d, len(columns)) for d in row] for row in part]) for part in found]
         doc_ids = np.fromiter(columns, dtype=np.int64)
         documents = torch.from_numpy(np.ascontiguousarray(self.vectors[doc_ids])).to(queries)
-        changed, here = structure.copy(), queries.device
-        changed["doc_ids"] = torch.from_numpy(doc_ids).to(here)
-        changed["positive_offsets"], changed["negative_offsets"] = (part.offsets.to(here) for part in lists)
-        changed["positive_columns"], changed["negative_columns"] = (part.values.to(here) for part in lists)
-        return documents, changed
+        here = queries.device
+        (wanted, in_wanted), (unwanted, in_unwanted) = ((p.offsets.to(here), p.values.to(here)) for p in lists)
+        result = Structure(
+            query_ids=structure["query_ids"],
+            doc_ids=torch.from_numpy(doc_ids).to(here),
+            positive_offsets=wanted,
+            positive_columns=in_wanted,
+            negative_offsets=unwanted,
+            negative_columns=in_unwanted,
+            known=structure["known"],
+        )
+        for name in _KEPT & structure.keys():
+            result[name] = structure[name]  # type: ignore[literal-required]
+        return documents, result
 
 
 def lists_of(rows: list[list[int]], structure: Structure) -> Found:
