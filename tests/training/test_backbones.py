@@ -132,3 +132,12 @@ def test_the_benchmark_scores_what_mteb_would(models, tiny_dataset, context, nam
         (part,) = evaluate(model, task, context.work).parts
         alone = mteb.evaluate(load_model(folder, device="cpu"), task, cache=None, show_progress_bar=False)
         assert part.mteb["main_score"] == alone.task_results[0].get_score()
+
+
+def test_adapters_are_merged_into_what_looks_ahead(models, tiny_dataset, tmp_path):
+    stage = Train.model_validate({**FIELDS, "lora": {"rank": 4}})
+    out = run(stage, models["latent"], tiny_dataset.path, tmp_path)
+    assert attention_of(load_model(out, device="cpu")[0].model) == "bidirectional"
+    before, after = digests(models["latent"]), digests(out)
+    assert before["model.safetensors"] != after["model.safetensors"]
+    assert before["1_LatentAttention/model.safetensors"] != after["1_LatentAttention/model.safetensors"]
