@@ -53,6 +53,7 @@ class Training(Stage, abc.ABC):
     frozen_weights: Literal["fp32", "bf16"] = "fp32"  # in memory; weights that learn are always fp32
     # Layers keep no activations and are run again in the backward pass: the same gradients in less memory.
     gradient_checkpointing: Annotated[bool, Execution()] = False
+    # auto: flash_attention_2, and so no padding, with precision bf16 on a GPU if it is installed; else the model's own.
     attention: Annotated[Literal["auto", "eager", "sdpa", "flash_attention_2"], Execution()] = "auto"
     evaluate: Evaluation | None = None  # on held-out queries, while it trains
     trackers: Annotated[tuple[Tracker, ...], Execution()] = ()  # told of each step and score, besides the report

@@ -160,7 +160,10 @@ def open_model(folder: Path, spec: Training) -> SentenceTransformer:
     `frozen_weights` is bf16, for `prepare` to sort out."""
     with no_progress_bars():
         model: SentenceTransformer = load_model(
-            folder, device="cpu" if spec.device == "cpu" else None, attention=spec.attention
+            folder,
+            device="cpu" if spec.device == "cpu" else None,
+            precision="bfloat16" if spec.precision == "bf16" else "float32",
+            attention=spec.attention,
         )
     if spec.frozen_weights == "fp32":
         model.float()

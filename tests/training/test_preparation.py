@@ -171,3 +171,19 @@ def test_the_estimate_knows_what_is_held_and_run_again():
     assert of(chunk_size=1, average={}).memory - plain.memory == 4 * 7e9
     assert of(lora={}).flops == of().flops * 2 / 3
     assert of(gradient_checkpointing=True).flops == of().flops * 4 / 3
+
+
+def test_without_padding_where_that_can_be(tiny_model, monkeypatch):
+    asked = []
+
+    def loading(*args):
+        asked.append(args)
+        return [{"use_safetensors": True}]
+
+    monkeypatch.setattr("embedkit.retrieval.encoder.loading", loading)
+    open_model(tiny_model, SHORT)
+    open_model(tiny_model, SHORT.model_copy(update={"precision": "bf16"}))
+    assert [(precision, attention) for _, precision, _, attention in asked] == [
+        ("float32", "auto"),
+        ("bfloat16", "auto"),
+    ]
