@@ -13,7 +13,7 @@ from embedkit.losses.ragged import Ragged
 
 
 class LambdaLoss(Loss):
-    """Logistic loss of pairs in a query's own list, weighted by how much exchanging the two would change the metric.
+    """Pairs of a query's own list, each weighted by what exchanging the two would change in the metric.
 
         L = 1/B Σ_i 1/(|P_i| |N_i|) Σ_{p ∈ P_i} Σ_{n ∈ N_i} |c(r_ip) − c(r_in)| log(1 + e^{(q_i·d_n − q_i·d_p) / τ})
         c(r) = 1 / r                 for ranks r ≤ `cut`, 0 beyond
@@ -23,7 +23,7 @@ class LambdaLoss(Loss):
     reciprocal rank: pairs at the top count most. τ is `temperature`; `cut: null` has no end. A query without negatives
     has no loss. Meant for lists that the model itself has retrieved, as `adore` makes them; where positives were added
     to a list their rank is the one they have in it.
-    Reference: https://arxiv.org/abs/2104.08051, section 5.2 (ADORE); LambdaLoss: https://doi.org/10.1145/3269206.3271784.
+    Reference: https://arxiv.org/abs/2104.08051 (ADORE); LambdaLoss: https://doi.org/10.1145/3269206.3271784.
     """
 
     kind: Literal["lambda"] = "lambda"

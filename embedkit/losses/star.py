@@ -12,7 +12,7 @@ from embedkit.losses.blocks import negatives
 
 
 class STAR(Loss):
-    """Logistic loss of each pair of a positive and a negative of the same query, over all pairs of the batch.
+    """Each positive above each negative of its query, hard and random ones alike, pair by pair.
 
         L = 1/|N| Σ_i 1/|P_i| Σ_{p ∈ P_i} Σ_{n ∈ N_i} log(1 + h_in e^{(q_i·d_n − q_i·d_p) / τ})
 
@@ -23,7 +23,7 @@ class STAR(Loss):
     `infonce`, the weight of a pair does not depend on the query's other negatives; unlike `mann_whitney`, scores of
     different queries are not compared. A document that is a positive of one query and a hard negative of another is
     counted once.
-    Reference: https://arxiv.org/abs/2104.08051, section 4.3; the average over both sorts of pairs is the authors' code.
+    Reference: https://arxiv.org/abs/2104.08051 (STAR); the average over both sorts of pairs is from the authors' code.
     """
 
     kind: Literal["star"] = "star"

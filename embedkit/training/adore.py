@@ -40,7 +40,7 @@ class Adore(Training):
     were not found are added. The negatives are those that are in the way of this very model, while nothing but queries
     goes through it. The result is a model of two towers, whose document tower is the model that came in: an index made
     with that stays valid. Best after training of both sides, as by loss `star`.
-    Reference: https://arxiv.org/abs/2104.08051, section 5.2. There, positives are added only where none was found.
+    Reference: https://arxiv.org/abs/2104.08051; in its code, positives are added only where none was found.
     """
 
     kind: Literal["adore"] = "adore"
