@@ -16,8 +16,7 @@ from embedkit.core.progress import Emit, ignore
 from embedkit.core.store import sha256, sync_folder, write_atomically
 from embedkit.retrieval.batches import encode
 from embedkit.retrieval.identity import Precision, VectorIdentity
-from embedkit.training.distributed import from_main, gather, is_main, meet, rank, world_size
-from embedkit.training.isolation import evaluating, randomness_restored, tokenizer_restored
+from embedkit.training.distributed import from_main, gather, in_shards, is_main, rank, world_size
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -49,8 +48,7 @@ class Renewals:
                 made = make()
                 if is_main():
                     self._seal(number, made)
-                meet()
-            self._last = number, np.load(self._path(number), allow_pickle=False)
+            self._last = number, from_main(lambda: np.load(self._path(number), allow_pickle=False))
         return self._last[1]
 
     def kept(self) -> dict[int, NDArray[Any]]:
@@ -97,7 +95,12 @@ class Weights:
 
     def follow(self, model: "SentenceTransformer", precision: Precision) -> None:
         """From now on, embed with `model`, which is being trained."""
-        self._embed = lambda texts, prompt: _shared(partial(embed, model, prompt=prompt, precision=precision), texts)
+
+        def embedded(texts: Sequence[str], prompt: str | None) -> Floats:
+            by_model = partial(embed, model, prompt=prompt, precision=precision)
+            return by_model(texts) if in_shards(model) else _shared(by_model, texts)  # shards compute in step
+
+        self._embed = embedded
 
     def queries(self, texts: Sequence[str], prompt: str | None) -> Floats:
         """(n, D) vectors of unit length. With several processes, all must ask together for the same texts."""
@@ -113,6 +116,8 @@ def embed(
 ) -> Floats:
     """(n, D) vectors of queries by a model in the middle of its training, which does not notice: modes of its modules,
     tokenizer and random generators are as before."""
+    from embedkit.training.isolation import evaluating, randomness_restored, tokenizer_restored
+
     identity = VectorIdentity(
         model="",  # nothing is stored
         task="query",

@@ -66,6 +66,8 @@ class Train(Training):
         if self.memory is not None:
             check_memory([source.loss for source in self.all_sources])
         self.mixing.check(self.all_sources)
+        if self.part is not None and self.sharding != "none":
+            raise ValueError("a part keeps the optimiser's state whole, so it needs sharding: none")
         for source in self.all_sources:
             source.batches.check(source.batch_size or self.batch_size)
         guided = [source.loss.kind for source in self.all_sources if "guide" in source.loss.needs]

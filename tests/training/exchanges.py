@@ -1,14 +1,19 @@
 """What two processes exchange besides batches, and gradients as the trainer's wrapper has them. See `ranks`."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedkit.losses import InfoNCE
-from embedkit.training import distributed
+from embedkit.training import distributed, renewal
 from embedkit.training.objective import Objective
 from tests.training import ranks
 from tests.training.members import DIRECTIONS
@@ -38,6 +43,7 @@ def exchanges(rank: int) -> dict[str, Any]:
         "wrapped": {model.__name__: [_wrapped(model(), rank, size) for size in CHUNKS] for model in MODELS},
         "scattered": _scattered(rank),
         "told": _told(rank),
+        "renewed": _renewed(rank),
     }
 
 
@@ -71,3 +77,17 @@ def _told(rank: int) -> list[Any]:
     found = distributed.from_main(lambda: asked.append(rank) or f"process {rank}")
     rows = distributed.rows_of_all(torch.full((rank + 1, 2), float(rank), requires_grad=True))
     return [found, asked, [part.tolist() for part in rows], distributed.most(10 - rank)]
+
+
+def _renewed(rank: int) -> list[Any]:
+    """Vectors of texts that the processes share between them, and what the main one makes of an array's halves."""
+    embedded: list[str] = []
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        embedded.extend(texts)
+        return np.array([[float(text)] for text in texts], dtype=np.float32)
+
+    vectors = renewal._shared(embed, [str(number) for number in range(129)])
+    with TemporaryDirectory() as folder:  # of each process its own
+        array = renewal.Renewals(Path(folder)).get(0, lambda: np.arange(3) + 10 * rank)
+    return [vectors.ravel().tolist(), embedded, array.tolist()]

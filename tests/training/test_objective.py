@@ -140,6 +140,10 @@ def test_gradients_come_back_to_their_rows_by_either_exchange(together):
 
 
 def test_what_processes_tell_each_other(together):
+    vectors, embedded, array = together["renewed"]
+    assert vectors == [float(number) for number in range(129)]
+    assert embedded == [str(number) for number in range(64)]
+    assert array == [0, 1, 2]
     assert together["told"] == ["process 0", [0], [[[0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]], 10]
 
 
