@@ -136,6 +136,8 @@ class StoredEncoder:
 
 def _loaded(folder: Path, how: Encoding) -> "SentenceTransformer":
     model = load_model(folder, backend=how.backend, precision=how.precision)
+    if how.precision == "float32" and how.backend == "torch":
+        model.float()  # language models are mostly stored in bfloat16, and would compute in it
     if how.max_length is not None:
         _set_max_length(model, how.max_length)
     return model

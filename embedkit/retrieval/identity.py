@@ -20,7 +20,7 @@ Storage = Literal["float32", "float16"]
 
 CONFIG: Final = "config_sentence_transformers.json"
 TRAINING_STATE: Final = "training.state"  # in safetensors' format: what a training goes on with, not the model's
-_FORMAT: Final = 1  # raise it when the same identity would now give other vectors
+_FORMAT: Final = 2  # raise it when the same identity would now give other vectors
 
 # Files at the top of a model folder that no vector depends on. Whatever is not named here counts.
 # CONFIG is left out because what it says about vectors (prompt, truncation, normalisation) is part of the identity.

@@ -178,6 +178,16 @@ def test_a_model_without_attention_works(tiny_model, tmp_path, context):
     np.testing.assert_allclose(open_encoder(tmp_path / "static", context).documents(TEXTS), expected, atol=1e-6)
 
 
+def test_a_model_stored_in_half_precision_computes_in_full(tiny_model, tmp_path, context):
+    load_model(tiny_model, device="cpu").bfloat16().save(str(tmp_path / "half"), create_model_card=False)
+    half = load_model(tmp_path / "half", device="cpu")
+    assert half.dtype == torch.bfloat16
+    found = open_encoder(tmp_path / "half", context).documents(TEXTS)
+    np.testing.assert_allclose(found, half.float().encode_document(TEXTS), atol=1e-6)
+    rough = open_encoder(tmp_path / "half", context, precision="bfloat16").documents(TEXTS)
+    assert 1e-4 < np.abs(rough - found).max() < 0.02
+
+
 def test_a_length_limit_is_for_models_that_cut_texts(tiny_model, tmp_path, context):
     static = StaticEmbedding(Tokenizer.from_file(str(tiny_model / "tokenizer.json")), embedding_dim=32)
     alone = SentenceTransformer(modules=[static], device="cpu")
@@ -262,6 +272,9 @@ def test_pickled_weights_are_never_read(copy, place):
 
 def test_an_adapter_is_no_model_of_its_own(copy):
     (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"has no adapter_model.safetensors; only safetensors are loaded"):
+        load_model(copy)
+    (copy / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="merge it into the base"):
         load_model(copy)
 
