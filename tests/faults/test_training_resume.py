@@ -14,7 +14,6 @@ from embedkit.training.averaging import Average
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.early_stopping import Evaluation
 from embedkit.training.lora import LoRA
-from embedkit.training.memory import CrossBatch
 from embedkit.training.peers.ranking import CachedMultipleNegativesRankingLoss
 from embedkit.training.sources import Source
 from tests.training.members import Bar
@@ -27,7 +26,6 @@ OTHERS = {
     "sources": TRAIN.model_copy(update={"sources": (Source(pairs="pairs", loss=MarginMSE(), share=0.7),)}),
     "negatives that vary": TRAIN.model_copy(update={"random_negatives": 2, "vary_negatives": True}),
     "passes in bf16": TRAIN.model_copy(update={"chunk_size": 8, "precision": "bf16"}),
-    "a memory": TRAIN.model_copy(update={"memory": CrossBatch(size=64)}),
     "lora, not merged": TRAIN.model_copy(update={"lora": LoRA(rank=4, merge=False)}),
     "cached peer": TRAIN_ST.model_copy(update={"loss": CachedMultipleNegativesRankingLoss(mini_batch_size=8)}),
     "evaluated": TRAIN.model_copy(update=EVALUATED),

@@ -118,6 +118,18 @@ def test_one_text_too_many(tmp_path):
         step(objective, Shortage(objective, tmp_path, lambda *_: None))
 
 
+def test_one_of_several_processes_stops_and_remembers(tmp_path, monkeypatch):
+    monkeypatch.setattr("embedkit.training.memory_shortage.world_size", lambda: 2)
+    objective = Objective(Bag(), InfoNCE(), chunk_size=6)
+    full(objective.model, 2)
+    message = r"than process 0 has .*Run the same command again: .* last checkpoint with 2 texts in a pass instead$"
+    with pytest.raises(StageError, match=message):
+        step(objective, Shortage(objective, tmp_path, lambda *_: None))
+    again = Objective(Bag(), InfoNCE(), chunk_size=6)
+    Shortage(again, tmp_path, lambda *_: None).recall()
+    assert again.chunking.size == 2
+
+
 def test_other_errors_are_not_memory(tmp_path):
     for error in (
         torch.OutOfMemoryError("x"),

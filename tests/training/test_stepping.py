@@ -6,11 +6,13 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
-from embedkit.core.errors import StageError
+from embedkit.core.errors import StageError, ToldElsewhere
 from embedkit.core.pairs import read_pairs
+from embedkit.core.stage import Context
 from embedkit.core.stats import read_stats
 from embedkit.training import trainer
-from embedkit.training.numbers import Underway
+from embedkit.training.numbers import Numbers, Underway
+from embedkit.training.watching import Watch
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
 
@@ -58,6 +60,14 @@ def test_numbers_of_a_step():
     assert (fine.problem, fine.grad_norm, fine.bad) == (None, None, ())
     other = Underway(7, 0.1, (torch.tensor(torch.nan), torch.tensor(0.25)), None, None, []).read()
     assert other.problem == "the loss"
+
+
+def test_a_process_whose_own_loss_is_finite_leaves_the_telling_to_the_other(monkeypatch, tmp_path):
+    monkeypatch.setattr("embedkit.training.watching.world_size", lambda: 2)
+    watch = Watch(None, None, None, Context(tmp_path, tmp_path), lambda _: None)
+    found = watch._not_finite(Numbers(3, torch.nan, 0.5, 1.0, 0.1, ()))
+    assert isinstance(found, ToldElsewhere)
+    assert not list(tmp_path.iterdir())
 
 
 def spoilt(monkeypatch, gradient: str, at: int) -> None:
