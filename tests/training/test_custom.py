@@ -8,6 +8,7 @@ from torch import Tensor, relu
 
 from embedkit.core.errors import DataError
 from embedkit.core.pairs import read_pairs
+from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.losses import Batch, InfoNCE, Loss
 from embedkit.losses.blocks import negatives
@@ -50,6 +51,15 @@ def test_a_loss_of_ones_own_trains_a_model(tiny_model, folder, tmp_path):
     assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
     assert SentenceTransformer(str(out), device="cpu").encode("list file").shape == (32,)
     assert not list(out.parent.glob("*/checkpoint-*"))
+
+
+def test_it_is_evaluated_on_data_that_options_name(tiny_model, folder, tiny_dataset, tmp_path):
+    options = {**OPTIONS, "steps": 4, "evaluate": {"data": "questions"}}
+    arguments = {"model": tiny_model, "pairs": folder, "options": options}
+    with pytest.raises(DataError, match="others: has no folder of 'questions', which options name"):
+        train_with(Hinge(), **arguments, out=tmp_path / "a")
+    train_with(Hinge(), **arguments, out=tmp_path / "a", others={"questions": tiny_dataset.path})
+    assert [score["step"] for score in read_stats(tmp_path / "a")["evaluation"]["scores"]] == [0, 1, 2, 3, 4]
 
 
 def test_it_is_the_stage_train(tiny_model, folder, tmp_path):
