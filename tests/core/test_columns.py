@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedkit.core import columns as module
-from embedkit.core.columns import Documents, Picked, Strings, taken
+from embedkit.core.columns import Documents, Picked, Strings, mapped, taken
 from embedkit.core.records import Corpus, read_corpus, write_corpus
 
 TEXTS = [f"text {i}" for i in range(50)]
@@ -64,3 +64,15 @@ def test_a_file_has_the_same_bytes_wherever_its_columns_come_from(tmp_path, monk
     assert len(found) == 1
     assert read_corpus(tmp_path / "lists") == lists
     assert pq.read_metadata(tmp_path / "lists" / "corpus.parquet").num_row_groups == 7
+
+
+def test_a_copy_is_made_again_beside_those_who_read_it(tmp_path):
+    """As when several processes open the same texts at once: none writes into a file that another has mapped."""
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "corpus.parquet")
+    first = mapped(tmp_path / "corpus.parquet", tmp_path)
+    inode = (tmp_path / "corpus.arrow").stat().st_ino
+    (tmp_path / "corpus.arrow.sha256").unlink()
+    second = mapped(tmp_path / "corpus.parquet", tmp_path)
+    assert (tmp_path / "corpus.arrow").stat().st_ino != inode
+    assert first.column("text").to_pylist() == second.column("text").to_pylist() == TEXTS
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.parquet", "corpus.arrow", "corpus.arrow.sha256"}
