@@ -101,8 +101,9 @@ def logged_as(spec: Evaluation) -> str:
 def told(spec: Evaluation, scores: Sequence[Score], steps: int) -> dict[str, Any]:
     """What the report shows of the scores, and what a user should know of them. `steps` were to be trained."""
     found = standing(spec, scores)
-    if found.best is None:
-        return {"scores": [score._asdict() for score in scores], "summary": [], "warnings": []}
+    course = {"metric": spec.metric, "split": spec.split, "scores": [score._asdict() for score in scores]}
+    if found.best is None:  # a part of a training, in which no score was due
+        return {**course, "summary": [], "warnings": []}
     first, last = scores[0], scores[-1]
     where = f"{spec.metric} on {spec.split}"
     kept = found.best if spec.keep == "best" else last
@@ -117,9 +118,7 @@ def told(spec: Evaluation, scores: Sequence[Score], steps: int) -> dict[str, Any
             "training; lower learning_rate, or look at the pairs"
         )
     return {
-        "metric": spec.metric,
-        "split": spec.split,
-        "scores": [score._asdict() for score in scores],
+        **course,
         "best": found.best._asdict(),
         "kept": kept.step,
         "summary": [summary],

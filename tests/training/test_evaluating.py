@@ -12,6 +12,7 @@ from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.scoring import score_split
 from embedkit.training.averaging import Average
 from embedkit.training.early_stopping import Evaluation
+from embedkit.training.parts import Part
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
 WEIGHTS = "model.safetensors"
@@ -95,6 +96,21 @@ def test_averaged_weights_are_scored_and_kept(tiny_model, tiny_dataset, pairs, t
     assert read_stats(last)["evaluation"]["scores"][-1]["value"] == pytest.approx(
         score_of(last, tiny_dataset, context), abs=1e-9
     )
+
+
+def test_a_training_in_parts_is_evaluated_as_one(tiny_model, tiny_dataset, pairs, tmp_path):
+    fields = {"every": 3, "updates": {"learning_rate": 0.05, "warmup": 0.0, "steps": 8}}
+    whole = run(evaluated(**fields), tiny_model, pairs, tmp_path / "whole", data=tiny_dataset.path)
+    last = None
+    for number in (1, 2, 3):
+        name = f"part{number - 1}" if last is not None else None
+        stage = evaluated(**fields).model_copy(update={"part": Part(number=number, of=3, after=name)})
+        others = {} if last is None else {name: last}
+        last = run(stage, tiny_model, pairs, tmp_path / str(number), data=tiny_dataset.path, **others)
+        told = read_stats(last)["evaluation"]
+        assert ("kept" in told) is (number > 1)  # the first part ends before a score is due
+    assert told == read_stats(whole)["evaluation"]
+    assert digests(last)[WEIGHTS] == digests(whole)[WEIGHTS]
 
 
 def test_queries_that_are_trained_on_are_warned_of(tiny_model, tiny_dataset, pairs, tmp_path):

@@ -43,7 +43,8 @@ def section(lineage: Lineage) -> list[Course] | None:
                 about = f"Training loss of {name}: {caption}"
                 figure = curve(points, about=about, marks=begins[1:])
                 courses.append(Course(name, loss_name(spec), figure, caption))
-        if evaluation := node.stats.get("evaluation"):
+        evaluation = node.stats.get("evaluation", {})
+        if "kept" in evaluation:
             courses.append(_scores(node.name, evaluation))
     return courses or None
 
