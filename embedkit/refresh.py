@@ -48,7 +48,8 @@ class Refresh(Stage):
     The rounds are parts of one training: schedule, warm-up, the optimiser's moments, averages of weights and passes
     over the rows go on from round to round, so with the same pairs all along the result is that of one training.
     Rounds have equally many steps: say how many `rounds`, or after how many steps to mine (`every`), of which
-    `train.steps` is then a multiple. With `train.epochs: 4` and `rounds: 4`, it is mined before every epoch.
+    `train.steps` is then a multiple. With `train.epochs: 4` and `rounds: 4`, it is mined before every epoch. Negatives
+    that stay, beside those that are mined anew, are `train.sources` with pairs of their own.
     Reference: https://arxiv.org/abs/2007.00808.
     """
 

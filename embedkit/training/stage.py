@@ -255,14 +255,16 @@ class Train(Training):
         """What the report shows. Of a part of a training, the history is that of the whole training so far."""
         begin = self.part.span(len(turns))[0] if self.part is not None else 0
         parts = []
-        for number, feed in enumerate(feeds):
+        for number, (feed, source) in enumerate(zip(feeds, self.all_sources, strict=True)):
             steps = [i for i in range(len(history)) if turns[i][0] == number]
             logged = [history[i] for i in steps if i >= begin]
             rows = len(logged) * feed.batches.batch_size
             part = training_stats(feed.examples, logged, rows=rows, prompts=prompts)
             part["counts"]["negatives_per_query"] = _shown(feed)
-            if (clusters := getattr(feed.batches.order, "facts", None)) is not None:
-                part["batches"] = clusters()
+            if source.batches.kind != "random":
+                order: Any = feed.batches.order  # see `topics.Alike`
+                part["batches"] = order.facts()
+                part["warnings"] += order.warnings()
             if short := feed.batches.short(len(steps)):
                 part["warnings"].append(
                     f"{short} of {len(steps)} batches have fewer than {feed.batches.batch_size} queries: "
@@ -318,7 +320,8 @@ def _of_all(
         "history": [{**entry, "source": turns[i][0]} for i, entry in enumerate(history)],
         "prompts": parts[0]["prompts"],
         "sources": [
-            {"loss": source.loss.model_dump(mode="json"), "share": source.share, "counts": part["counts"]}
+            {"loss": source.loss.model_dump(mode="json"), "share": source.share}
+            | {name: part[name] for name in ("counts", "batches") if name in part}
             for source, part in zip(sources, parts, strict=True)
         ],
     }

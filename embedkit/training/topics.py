@@ -79,6 +79,18 @@ class Alike:
             "largest": [int(sizes.max()) for sizes in found],
         }
 
+    def warnings(self) -> list[str]:
+        """What a user should know of the clusters."""
+        asked = self.batching.clusters if isinstance(self.batching, TopicBatches) else None
+        fewest = min(self.facts()["clusters"], default=asked)
+        if asked is None or fewest is None or 2 * fewest > asked:
+            return []
+        each = len(self.examples.rows) // self.parts
+        return [
+            f"batches: {asked} clusters were asked for, but {each:,} rows came to {fewest}, of at least "
+            f"{self._share(0)} rows each; ask for fewer clusters, or cluster less often"
+        ]
+
     @property
     def _passes_each(self) -> float:
         """Passes that the same clusters serve; infinite where they stay."""

@@ -3,11 +3,14 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from embedkit.core.stats import read_stats
 from embedkit.training.batching import NGAMEBatches, TopicBatches
 from embedkit.training.renewal import Renewals
 from embedkit.training.samplers import Batches
+from embedkit.training.sources import Source
 from embedkit.training.topics import Alike, bundled
 from tests.training.examples import examples
+from tests.training.runs import TRAIN, run
 
 TOPICS, EACH, SIZE = 6, 40, 8
 
@@ -138,3 +141,27 @@ def test_too_many_clusters_for_a_batch_are_refused():
         TopicBatches(per_batch=5).check(4)
     with pytest.raises(ValueError, match="each later than the one before"):
         NGAMEBatches(doubled_at=(0.5, 0.25))
+
+
+def test_far_fewer_clusters_than_asked_for_are_told(alike):
+    order = alike(TopicBatches(clusters=60, every=10))
+    batches_of(order)
+    (warning,) = order.warnings()
+    assert warning.startswith("batches: 60 clusters were asked for, but 80 rows came to ")
+    assert not alike(NGAMEBatches()).warnings()
+
+
+def test_each_source_says_which_of_its_rows_go_together(tiny_model, tiny_dataset, tmp_path):
+    source = Source(pairs="pairs", batches=TopicBatches(clusters=2, every=2))
+    stage = TRAIN.model_copy(update={"steps": 8, "batch_size": 8, "sources": (source,)})
+    events = []
+    out = run(stage, tiny_model, tiny_dataset.path, tmp_path, lambda name, facts: events.append((name, facts)))
+    own, other = read_stats(out)["sources"]
+    assert "batches" not in own
+    assert other["batches"]["kind"] == "clusters"
+    assert set(other["batches"]["clusters"]) == {2}
+    order = [
+        (name, facts.get("number", facts.get("step"))) for name, facts in events if name in ("step", "renewal_saved")
+    ]
+    assert order[0] == ("renewal_saved", 0)  # before the first step, and again in the middle of a pass
+    assert ("renewal_saved", 1) in order[2:]

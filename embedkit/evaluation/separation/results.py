@@ -73,7 +73,7 @@ def _of_scores(scores: Path) -> Iterator[Result]:
     beside = scores.resolve().parent
     for where, key in read_manifest(scores).inputs.items():
         if where.startswith(_PART):
-            model, _, task = where.removeprefix(_PART).partition("/")
+            model, _, task = where.removeprefix(_PART).rpartition("/")  # a model may be a round: NAME/1
             if not (beside / key / "result.json").is_file():
                 raise ArtifactError(f"{beside / key}: the result of {model} on {task} is gone; run the recipe again")
             yield Result(model, task, beside / key)

@@ -58,7 +58,7 @@ def _figures(lineage: Lineage) -> Iterator[tuple[str, str, Figures]]:
     for node in lineage.of_kind("evaluate"):
         for where, key in node.inputs.items():
             if where.startswith(_PART) and key in lineage.nodes:
-                model, _, task = where.removeprefix(_PART).partition("/")
+                model, _, task = where.removeprefix(_PART).rpartition("/")  # a model may be a round: NAME/1
                 for part, figures in read_separation(lineage.nodes[key].path).items():
                     yield model, f"{task}:{part}" if part else task, figures
 
