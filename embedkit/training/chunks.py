@@ -92,7 +92,7 @@ def passes(features: Features, how: Chunking) -> tuple[list[Features], Tensor | 
     rows = torch.from_numpy(order).to(mask.device)
     bounds = np.cumsum(counts)[:-1]
     spans = [(int(starts[part].min()), int(stops[part].max())) for part in np.split(order, bounds)]
-    parts = [_part(features, some, *span) for some, span in zip(rows.split(counts), spans, strict=True)]
+    parts = [_part(features, some, *span) for some, span in zip(torch.split(rows, counts), spans, strict=True)]
     return parts, rows.argsort()
 
 
@@ -154,5 +154,5 @@ def _in_order(features: Features, how: Chunking) -> list[Features]:
     tokens = how.tokens if counted and isinstance(how.tokens, int) else None
     if tokens is None and how.size is None:
         return [features]
-    ranges = _minibatch_ranges(features, how.size, tokens)
+    ranges = _minibatch_ranges(features, how.size or texts_in(features), tokens)
     return [_create_minibatch(features, start, stop) for start, stop in ranges]

@@ -35,7 +35,7 @@ from eval.speed.measuring import product_rate
 from eval.speed.training_profile import profile
 from eval.speed.training_quality import quality
 from eval.speed.training_sets import Texts, batches_of, bert_base, minilm, without_dropout, write_training_pairs
-from eval.speed.trainings import WARM, WAYS, Job, apart
+from eval.speed.trainings import WARM, WAYS, Job, Way, apart
 
 SCRIPT = "eval.speed.training"
 CHECKED: Final = WARM + 1  # steps
@@ -121,7 +121,7 @@ def _measure(name: str, job: Job, args: argparse.Namespace, folder: Path) -> dic
     return result
 
 
-def _check(job: Job, folder: Path) -> dict[str, list[float]]:
+def _check(job: Job, folder: Path) -> dict[Way, list[float]]:
     """The first losses of every way, which must be the same: equal batches, equal gradients."""
     model = without_dropout(Path(job.model), folder / "no-dropout")
     found = {way: apart(replace(job, way=way, model=str(model), steps=CHECKED))["losses"] for way in WAYS}
@@ -155,7 +155,7 @@ def _rates(result: Mapping[str, Any], job: Job, seconds: Mapping[str, float]) ->
 
     config = AutoConfig.from_pretrained(job.model)
     with torch.device("meta"):
-        model = AutoModel.from_config(config)
+        model: Any = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     weights = sum(p.numel() for name, p in model.named_parameters() if "embeddings" not in name)
     dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
     rate = product_rate(4096, 4096, config.hidden_size, dtype=dtype, device=job.device)

@@ -82,10 +82,10 @@ class Curve:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-        at = {f"{name}_at_k": [10] for name in ("mrr", "ndcg", "accuracy", "precision_recall", "map")}
+        at: Any = {f"{name}_at_k": [10] for name in ("mrr", "ndcg", "accuracy", "precision_recall", "map")}
         evaluator = InformationRetrievalEvaluator(**self._parts, **at, write_csv=False)
         found = evaluator(SentenceTransformer(str(folder), device=self._device, local_files_only=True))
-        return float(found[evaluator.primary_metric])
+        return float(found[str(evaluator.primary_metric)])
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -110,7 +110,6 @@ def _embedkit(job: Job, folder: Path, curve: Curve) -> None:
 def _plain(job: Job, folder: Path, curve: Curve) -> None:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-    from sentence_transformers.base.training_args import BatchSamplers
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers import PrinterCallback, TrainerCallback
 
@@ -131,7 +130,7 @@ def _plain(job: Job, folder: Path, curve: Curve) -> None:
     saving = {"save_strategy": "steps", "save_steps": job.every, "save_total_limit": 1}
     trainer = SentenceTransformerTrainer(
         model=model,
-        args=their_arguments(job, folder, batch_sampler=BatchSamplers.NO_DUPLICATES, **saving),
+        args=their_arguments(job, folder, batch_sampler="no_duplicates", **saving),
         train_dataset=Dataset.from_dict(columns),
         loss=MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE),
         callbacks=[Watch()],
