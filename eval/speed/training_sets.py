@@ -119,7 +119,7 @@ def _small(tokenizer_of: Path, out: Path) -> Path:
     return _built(tokenizer_of, out, 8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
 
 
-def _built(tokenizer_of: Path, out: Path, limit: int, **sizes: int) -> Path:
+def _built(tokenizer_of: Path, out: Path, limit: int, **sizes: Any) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import AutoTokenizer, BertConfig, BertModel

@@ -90,6 +90,7 @@ def run(job: Job) -> dict[str, Any]:
 
 def stage_of(job: Job, **others: Any) -> Train:
     """The stage of a job."""
+    settings: dict[str, Any] = {"checkpoint_every": job.steps, "loss": InfoNCE(temperature=TEMPERATURE)} | others
     return Train(
         model="model",
         pairs="pairs",
@@ -98,7 +99,7 @@ def stage_of(job: Job, **others: Any) -> Train:
         learning_rate=job.learning_rate,
         precision=job.precision,
         device="cpu" if job.device == "cpu" else "auto",
-        **({"checkpoint_every": job.steps, "loss": InfoNCE(temperature=TEMPERATURE)} | others),
+        **settings,
     )
 
 
@@ -161,7 +162,7 @@ def their_arguments(job: Job, folder: Path, **others: Any) -> Any:
     """Arguments of the plain trainer: optimisation as embedkit's, all else at its best."""
     from sentence_transformers import SentenceTransformerTrainingArguments
 
-    settings = {
+    settings: dict[str, Any] = {
         "output_dir": str(folder),
         "max_steps": job.steps,
         "per_device_train_batch_size": job.batch_size,
