@@ -4,8 +4,10 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from embedkit.core.errors import EmbedkitError
 
@@ -34,6 +36,8 @@ def tracking(trackers: Sequence[Tracker], folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if "wandb" in trackers:
+            _end_run()
         for name in added:
             os.environ.pop(name, None)
 
@@ -70,10 +74,21 @@ def _settings(trackers: Sequence[Tracker], folder: Path) -> Mapping[str, str]:
     return found
 
 
-def _logged_in() -> bool:
-    """Whether W&B knows a key to send with; without one it would ask for it on the terminal."""
-    if "WANDB_API_KEY" in os.environ:
-        return True
+def _end_run() -> None:
+    """The trainer leaves W&B's run open, and the next stage's numbers would go on in it."""
     import wandb
 
-    return bool(getattr(getattr(wandb, "api", None), "api_key", None))
+    if wandb.run is not None:
+        wandb.finish()
+
+
+def _logged_in() -> bool:
+    """Whether there is a key for W&B, which would ask for one on the terminal. The library itself is not asked: once it
+    is imported, it takes no settings from the environment any more."""
+    if "WANDB_API_KEY" in os.environ:
+        return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(server) is not None
+    except (OSError, NetrcParseError):
+        return False

@@ -76,6 +76,13 @@ def test_what_the_trainer_is_told(tmp_path, monkeypatch):
     assert named(("tensorboard", "mlflow", "trackio")) == ["mlflow", "trackio"]
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    ended = 0
+
+    def end() -> None:
+        nonlocal ended
+        ended += 1
+
+    monkeypatch.setattr(trackers, "_end_run", end)
     monkeypatch.setattr(trackers, "_logged_in", lambda: False)
     before = dict(os.environ)
     with tracking(("wandb", "mlflow", "trackio"), tmp_path / "logs"):
@@ -89,6 +96,21 @@ def test_what_the_trainer_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(trackers, "_logged_in", lambda: True)
     with tracking(("wandb",), tmp_path / "logs"):
         assert "WANDB_MODE" not in os.environ
+    assert ended == 2
+
+
+def test_who_is_logged_in_at_wandb(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not trackers._logged_in()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai\n login user\n password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert trackers._logged_in()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert not trackers._logged_in()
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert trackers._logged_in()
 
 
 def test_they_are_not_in_the_identity():
