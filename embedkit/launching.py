@@ -41,8 +41,9 @@ def launch(words: Sequence[str], processes: int) -> int:
         try:
             elastic_launch(config, sys.executable)("-m", "embedkit", *words)
         except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            return _answer(rank, failure.exitcode)
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            rank = min(codes, key=lambda rank: codes[rank] == _STOPPED)  # who was stopped did not begin
+            return _answer(rank, codes[rank])
         except SignalException:
             return _STOPPED  # which the first process has told
     return 0
@@ -53,10 +54,9 @@ def _answer(rank: int, code: int) -> int:
     if code >= 0:
         return code
     name = signal.Signals(-code).name
+    why = " (the system kills processes when memory runs out)" if name == "SIGKILL" else ""
     raise EmbedkitError(
-        f"process {rank} was ended by {name}, which stopped the others"
-        + (" (the system kills processes when memory runs out)" if name == "SIGKILL" else "")
-        + "; the same command goes on where it was"
+        f"process {rank} was ended by {name}{why}, which stopped the others; the same command goes on where it was"
     )
 
 

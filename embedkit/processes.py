@@ -129,8 +129,9 @@ class Team:
             return
         self._over.set()
         if isinstance(error, KeyboardInterrupt):
-            if not (self._first("stopped") and self.is_main):
-                raise SystemExit(STOPPED) from None  # main answers the user's Ctrl-C
+            stopped = self._first("stopped")  # by the user, whom main answers; else by the watch, or the launcher
+            if not stopped or not self.is_main:
+                raise SystemExit(STOPPED if stopped else 2) from None
         elif isinstance(error, ToldElsewhere) and appears(lambda: self.read(_FAILED) is not None, GRACE):
             raise SystemExit(2) from None
         elif not self._first(f"{self.rank} {token_hex(4)}"):

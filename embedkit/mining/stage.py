@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import ByteSize, Field, JsonValue, NonNegativeInt, PositiveInt, model_validator
 
@@ -25,6 +25,9 @@ from embedkit.mining.signals import BUILT_IN, SAME_GROUP, TEACHERS
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.identity import Backend, Precision, Storage, Task, prompts_by_name
 from embedkit.retrieval.index import AnyIndex, Exact
+
+if TYPE_CHECKING:
+    from embedkit.retrieval.encoder import StoredEncoder
 
 SIGNAL_NAME: Final = r"^[a-z][a-z0-9_]*$"
 SignalName = Annotated[str, Field(pattern=SIGNAL_NAME)]
@@ -115,21 +118,10 @@ class Mine(Stage):
         from embedkit.mining.audit import describe, mining_rules
         from embedkit.mining.ground import Ground
         from embedkit.mining.parts import Miner, searched
-        from embedkit.retrieval.encoder import open_encoder
 
         data = inputs[self.data].path
         corpus, queries = open_corpus(data, context.work), open_queries(data, context.work)
-        encoder = open_encoder(
-            inputs[self.model].path,
-            context,
-            precision=self.precision,
-            backend=self.backend,
-            storage=self.storage,
-            batch_tokens=self.batch_tokens,
-            workers=self.workers,
-        )
-        names: dict[Task, str | None] = {"query": self.query_prompt, "document": self.document_prompt}
-        encoder = encoder.prompted(prompts_by_name(inputs[self.model].path, names, called=self.model))
+        encoder = self._encoder(inputs, context)
         ground = Ground.open(
             encoder, corpus, queries, read_qrels(data, self.split), context, near_queries=self.near_queries
         )
@@ -147,6 +139,28 @@ class Mine(Stage):
         stats["search"] = miner.search
         stats["summary"].append(searched(miner.search))
         write_stats(out, stats)
+
+    def share(self, inputs: Mapping[str, Artifact], context: Context) -> None:
+        """Encode the corpus, by far the most of the work."""
+        corpus = open_corpus(inputs[self.data].path, context.work)
+        self._encoder(inputs, context).stored("document", corpus.documents())
+        release()
+
+    def _encoder(self, inputs: Mapping[str, Artifact], context: Context) -> "StoredEncoder":
+        from embedkit.retrieval.encoder import open_encoder
+
+        folder = inputs[self.model].path
+        encoder = open_encoder(
+            folder,
+            context,
+            precision=self.precision,
+            backend=self.backend,
+            storage=self.storage,
+            batch_tokens=self.batch_tokens,
+            workers=self.workers,
+        )
+        names: dict[Task, str | None] = {"query": self.query_prompt, "document": self.document_prompt}
+        return encoder.prompted(prompts_by_name(folder, names, called=self.model))
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """Encoding dominates; what the embedding store has already is not subtracted."""
