@@ -7,12 +7,14 @@ import torch
 from safetensors import safe_open
 
 from embedkit.core.errors import ArtifactError
+from embedkit.core.estimate import Size
 from embedkit.core.stats import STATS, read_stats
 from embedkit.core.store import digests
 from embedkit.report.release import link_model
 from embedkit.retrieval.identity import TRAINING_STATE, model_digest
 from embedkit.retrieval.model_folder import describe
 from embedkit.training.averaging import Average
+from embedkit.training.batching import TopicBatches
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.continuation import _decoded, _encoded, go_on, steps_in
 from embedkit.training.lora import LoRA
@@ -162,3 +164,14 @@ def test_what_a_part_must_have_in_common_with_the_one_before():
     assert where == ("part", "after")
     assert message == "needs the stage that is part 1 of 2, but 'part1' is no part of a training"
     assert "but 'part1' is part 1 of 3" in problems(part(1, 3), second)[0][1]
+
+
+def test_a_part_is_estimated_as_what_it_is_of_the_whole():
+    size = Size(active_parameters=1000, dimensions=8, pairs=320, query_tokens=5.0, document_tokens=9.0, max_tokens=32)
+    sizes = {"model": size, "pairs": size, "part1": size}
+    whole, half = TRAIN.estimate(sizes), part(2, 2).estimate(sizes)
+    assert (half.steps, half.rows) == (7, 7 * 16)
+    assert half.flops == pytest.approx(whole.flops / 2)
+    clustered = part(2, 2, batches=TopicBatches(every=2)).estimate(sizes)
+    assert clustered.flops > half.flops
+    assert clustered.steps == half.steps
