@@ -25,7 +25,7 @@ KEPT = re.compile(r"\.lora_(A|B|magnitude_vector)")
 
 
 def stage(**options):
-    return TRAIN.model_copy(update={"steps": 6, "learning_rate": 1e-2, "lora": LoRA(**options)})
+    return TRAIN.model_copy(update={"steps": 3, "learning_rate": 1e-2, "lora": LoRA(**options)})
 
 
 @pytest.fixture(scope="module")
