@@ -54,7 +54,7 @@ class Training(Stage, abc.ABC):
     # Layers keep no activations and are run again in the backward pass: the same gradients in less memory.
     gradient_checkpointing: Annotated[bool, Execution()] = False
     # auto: flash_attention_2, and so no padding, with precision bf16 on a GPU if it is installed; else the model's own.
-    attention: Annotated[Literal["auto", "eager", "sdpa", "flash_attention_2"], Execution()] = "auto"
+    attn_implementation: Annotated[Literal["auto", "eager", "sdpa", "flash_attention_2"], Execution()] = "auto"
     evaluate: Evaluation | None = None  # on held-out queries, while it trains
     trackers: Annotated[tuple[Tracker, ...], Execution()] = ()  # told of each step and score, besides the report
     checkpoint_every: Annotated[PositiveInt | None, Execution()] = None  # steps; by default a quarter, at most 500
@@ -77,8 +77,8 @@ class Training(Stage, abc.ABC):
         with_shards = {"lora": self.lora, "average": self.average, "evaluate": self.evaluate}
         if self.sharding != "none" and (other := next((name for name, v in with_shards.items() if v), None)):
             raise ValueError(f"sharding and {other} do not go together")
-        if self.attention == "flash_attention_2" and self.precision != "bf16":
-            raise ValueError("attention flash_attention_2 needs precision bf16")
+        if self.attn_implementation == "flash_attention_2" and self.precision != "bf16":
+            raise ValueError("attn_implementation flash_attention_2 needs precision bf16")
         return self
 
     def facts(self) -> Mapping[str, JsonValue]:

@@ -163,7 +163,7 @@ def open_model(folder: Path, spec: Training) -> SentenceTransformer:
             folder,
             device="cpu" if spec.device == "cpu" else None,
             precision="bfloat16" if spec.precision == "bf16" else "float32",
-            attention=spec.attention,
+            attention=spec.attn_implementation,
         )
     if spec.frozen_weights == "fp32":
         model.float()

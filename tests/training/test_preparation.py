@@ -79,7 +79,7 @@ def test_a_model_that_cannot_run_layers_again(tiny_model):
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_attention_is_computed_as_asked_and_not_saved(attention, tiny_model, pairs, plain, tmp_path):
-    stage = SHORT.model_copy(update={"attention": attention})
+    stage = SHORT.model_copy(update={"attn_implementation": attention})
     assert open_model(tiny_model, stage).transformers_model.config._attn_implementation == attention
     out = run(stage, tiny_model, pairs, tmp_path)
     assert (out / "config.json").read_bytes() == (plain / "config.json").read_bytes()
@@ -88,7 +88,7 @@ def test_attention_is_computed_as_asked_and_not_saved(attention, tiny_model, pai
 
 
 def test_attention_that_is_not_installed(tiny_model):
-    stage = SHORT.model_copy(update={"attention": "flash_attention_2", "precision": "bf16"})
+    stage = SHORT.model_copy(update={"attn_implementation": "flash_attention_2", "precision": "bf16"})
     with pytest.raises(ModelError, match=r"(?i)flash"):
         open_model(tiny_model, stage)
 
@@ -141,7 +141,7 @@ def test_what_does_not_go_together():
     for fields, message in [
         ({"frozen_weights": "bf16"}, "frozen_weights bf16 needs precision bf16, and lora or freeze"),
         ({"frozen_weights": "bf16", "precision": "bf16"}, "needs precision bf16, and lora or freeze"),
-        ({"attention": "flash_attention_2"}, "flash_attention_2 needs precision bf16"),
+        ({"attn_implementation": "flash_attention_2"}, "flash_attention_2 needs precision bf16"),
         ({"average": {"decay": 1.0}}, "less than 1"),
     ]:
         with pytest.raises(ValidationError, match=message):
