@@ -26,7 +26,7 @@ from embedkit.training.options import Training
 from embedkit.training.prompts import prompts_of
 from embedkit.training.retrieved import Retrieved
 from embedkit.training.samplers import Batches
-from embedkit.training.stage import training_stats
+from embedkit.training.summary import training_stats
 from embedkit.training.texts import Picks
 
 _SUITED = frozenset({"negatives", "level"})  # what a loss may need: nobody has scored what will be found

@@ -19,7 +19,7 @@ from embedkit.training.options import Training
 from embedkit.training.peers import AnyPeer, MultipleNegativesRankingLoss, build_peer
 from embedkit.training.peers.table import Table, check_size, table_of, texts_of
 from embedkit.training.prompts import prompts_of
-from embedkit.training.stage import training_stats
+from embedkit.training.summary import training_stats
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -1,10 +1,9 @@
 """The stage `train`: a model and pairs in, a trained model out."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import JsonValue, NonNegativeInt, PositiveInt, model_validator
 
@@ -18,7 +17,7 @@ from embedkit.retrieval.encoder import open_encoder
 from embedkit.training.batching import AnyBatching, RandomBatches
 from embedkit.training.collator import Collator, Feed, own_share
 from embedkit.training.distributed import is_main
-from embedkit.training.examples import Examples, open_examples
+from embedkit.training.examples import open_examples
 from embedkit.training.guides import guide_vectors
 from embedkit.training.memory import AnyMemory, check_memory
 from embedkit.training.mixing import AnyMixing, Shares, Turns, apportion
@@ -28,6 +27,7 @@ from embedkit.training.parts import Part, part_conflicts
 from embedkit.training.prompts import Prompts, prompts_of
 from embedkit.training.samplers import Batches, mixed
 from embedkit.training.sources import Source, check_loss
+from embedkit.training.summary import stats_of_sources
 
 if TYPE_CHECKING:
     from embedkit.training.topics import Orders
@@ -154,7 +154,7 @@ class Train(Training):
         save_model(model, out)
         if until < len(turns):
             keep_state(context.work, out)
-        stats = trained.added_to(self._stats(feeds, turns, trained.history, prompts))
+        stats = trained.added_to(stats_of_sources(self.all_sources, feeds, turns, trained.history, begin=begin))
         if self.part is not None:
             stats["rounds"] = self.part.begins(len(turns))
         if held_out is not None:
@@ -249,32 +249,6 @@ class Train(Training):
             feeds.append(Feed(examples, batches, source.picks, prompts, source.loss.needs, guide))
         return feeds, turns
 
-    def _stats(
-        self, feeds: Sequence[Feed], turns: Turns, history: Sequence[Mapping[str, float]], prompts: Prompts
-    ) -> dict[str, Any]:
-        """What the report shows. Of a part of a training, the history is that of the whole training so far."""
-        begin = self.part.span(len(turns))[0] if self.part is not None else 0
-        parts = []
-        for number, (feed, source) in enumerate(zip(feeds, self.all_sources, strict=True)):
-            steps = [i for i in range(len(history)) if turns[i][0] == number]
-            logged = [history[i] for i in steps if i >= begin]
-            rows = len(logged) * feed.batches.batch_size
-            part = training_stats(feed.examples, logged, rows=rows, prompts=prompts)
-            part["counts"]["negatives_per_query"] = _shown(feed)
-            if source.batches.kind != "random":
-                order: Any = feed.batches.order  # see `topics.Alike`
-                part["batches"] = order.facts()
-                part["warnings"] += order.warnings()
-            if short := feed.batches.short(len(steps)):
-                part["warnings"].append(
-                    f"{short} of {len(steps)} batches have fewer than {feed.batches.batch_size} queries: "
-                    "too few queries are without a document in common"
-                )
-            parts.append(part)
-        if len(parts) == 1:
-            return parts[0] | {"history": [dict(entry) for entry in history]}
-        return _of_all(parts, self.all_sources, turns, history)
-
 
 def _make_first(feeds: Sequence[Feed], turns: Turns, begin: int) -> None:
     """Make the batches that each source begins with, so that it is the weights of the start that order their rows."""
@@ -296,49 +270,3 @@ def _guided(guide: Size, pairs: Size) -> Estimate:
         + encode_flops(guide, texts=documents, tokens=min(pairs.document_tokens, limit)),
         memory=encode_memory(guide, texts=0),
     )
-
-
-def _shown(feed: Feed) -> float:
-    """Mean number of its own negatives that a query is shown with."""
-    limit, found = feed.picks.negatives, feed.examples.rows.negatives.lengths
-    return round(float((found if limit is None else found.clip(max=limit)).mean()), 3)
-
-
-def _of_all(
-    parts: Sequence[Mapping[str, Any]], sources: Sequence[Source], turns: Turns, history: Sequence[Mapping[str, float]]
-) -> dict[str, Any]:
-    """The stats of several sources as one, each source by its number: 0 is the stage's own pairs."""
-    names = [f"source {number} ({source.loss.kind})" for number, source in enumerate(sources)]
-    skipped: Counter[str] = Counter()
-    for part in parts:
-        skipped.update(part["skipped"])
-    return {
-        "summary": [f"{name}: {line}" for name, part in zip(names, parts, strict=True) for line in part["summary"]],
-        "counts": {name: sum(part["counts"][name] for part in parts) for name in ("steps", "rows", "rows_seen")},
-        "skipped": dict(sorted(skipped.items())),
-        "warnings": [f"{name}: {line}" for name, part in zip(names, parts, strict=True) for line in part["warnings"]],
-        "history": [{**entry, "source": turns[i][0]} for i, entry in enumerate(history)],
-        "prompts": parts[0]["prompts"],
-        "sources": [
-            {"loss": source.loss.model_dump(mode="json"), "share": source.share}
-            | {name: part[name] for name in ("counts", "batches") if name in part}
-            for source, part in zip(sources, parts, strict=True)
-        ],
-    }
-
-
-def training_stats(
-    examples: Examples, history: Sequence[Mapping[str, float]], *, rows: int, prompts: Prompts
-) -> dict[str, Any]:
-    """What the report shows of a training: the loss at every step, and what was trained on."""
-    losses = [entry["loss"] for entry in history]
-    edge = max(1, len(losses) // 10)
-    first, last = sum(losses[:edge]) / edge, sum(losses[-edge:]) / edge
-    return {
-        "summary": [f"{len(history)} steps over {rows} of {len(examples.rows)} rows, loss {first:.4f} to {last:.4f}"],
-        "counts": {"steps": len(history), "rows": len(examples.rows), "rows_seen": rows},
-        "skipped": dict(examples.skipped),
-        "warnings": [f"left out {count} {what}" for what, count in examples.skipped.items()],
-        "history": [dict(entry) for entry in history],
-        "prompts": prompts._asdict(),
-    }
