@@ -1,6 +1,6 @@
 """From ids to numbers: the rows of pairs as arrays, and the distinct texts they are about."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,21 +31,26 @@ class Table:
     ids: Sequence[str]
     texts: Sequence[str]  # the distinct ones
     numbers: Places  # by row of the table
+    blank: NDArray[np.bool_]  # by number, whether there is nothing in the text
     classes: Sequence[str]
 
     @staticmethod
     def of(what: str, ids: Sequence[str], texts: Sequence[str], classes: Sequence[str]) -> "Table":
         """Read every text once, and keep none."""
-        found = distinct(texts)
-        return Table(what, ids, Picked(texts, found.rows), found.places.astype(number_type(len(texts))), classes)
+        nothing = bytearray()
+
+        def looked_at() -> Iterator[str]:
+            for text in texts:
+                nothing.append(not text.strip())
+                yield text
+
+        found = distinct(looked_at())
+        blank = np.frombuffer(nothing, dtype=np.bool_)[found.rows]
+        numbers = found.places.astype(number_type(len(texts)))
+        return Table(what, ids, Picked(texts, found.rows), numbers, blank, classes)
 
     def __len__(self) -> int:
         return len(self.texts)
-
-    @property
-    def blank(self) -> NDArray[np.bool_]:
-        """By number, whether there is nothing in the text."""
-        return np.fromiter((not text.strip() for text in self.texts), dtype=np.bool_, count=len(self))
 
     def find(self, ids: pa.Array) -> Places:
         """The rows of these ids. A `DataError` if one is not there."""

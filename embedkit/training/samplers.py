@@ -80,8 +80,8 @@ class Batches:
         if not 0 <= step < self.steps:
             raise IndexError(step)
         made = self._holding(step)
-        rows = len(self.examples.rows)
-        return [Draw(draw % rows, draw // rows) for draw in made.batches[step - made.first].tolist()]
+        turns, rows = np.divmod(made.batches[step - made.first], len(self.examples.rows))
+        return list(map(Draw, rows.tolist(), turns.tolist()))
 
     def short(self, steps: int | None = None) -> int:
         """How many of the first `steps` batches, or of all, are smaller than `batch_size`. Costs what is still to be
