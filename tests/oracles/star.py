@@ -1,6 +1,7 @@
 """STAR's loss, in plain loops."""
 
 import math
+from collections.abc import Callable
 
 from tests.oracles import dot
 
@@ -12,7 +13,7 @@ def star_by_hand(
     out: set[tuple[int, int]],
     temperature: float,
     *,
-    weight=lambda i, j: 1.0,
+    weight: Callable[[int, int], float] = lambda i, j: 1.0,
 ) -> float:
     """`out` has the (query, document) pairs beside `positives` that are no negatives."""
     total, count = 0.0, 0
