@@ -51,8 +51,8 @@ class Batches:
     where one whole pass fills no batch, because too few of its rows go together, are batches smaller. Hard negatives
     may be relevant to another query of the batch; losses mask those.
 
-    Batches are made a pass at a time. To reach a far step, the passes before it are made again, in well under a second
-    for a million rows; of them nothing is kept.
+    Batches are made a pass at a time. To reach a far step, the passes before it are made again, each in about a second
+    for a million rows, less where few documents are relevant to several queries; of them nothing is kept.
     """
 
     def __init__(
