@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from eval.speed.measuring import synchronize
 from eval.speed.training_sets import train
-from eval.speed.trainings import Job, apart, stage_of
+from eval.speed.trainings import Job, apart, at_step_ends, stage_of
 
 EVERY: Final = 250  # steps between checkpoints of a run of 1,000, see `Training.save_steps`
 COMPUTE: Final = ("forward", "loss", "backward", "optimizer")
@@ -51,22 +51,23 @@ class Parts:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Train with one checkpoint in the middle, and tell the parts."""
+    """Train, and tell the parts of the steps after the first, among which there is one checkpoint."""
     parts = Parts(job.device)
     _watch(parts)
     marks: list[float] = []
-    before: dict[str, float] = {}
+    spent: list[dict[str, float]] = []
 
-    def emit(event: str, facts: Any) -> None:
-        if event == "step":
-            marks.append(time.perf_counter())
-            if facts["step"] == 1:
-                before.update(parts.seconds)
+    def done(step: int) -> None:
+        marks.append(time.perf_counter())
+        spent.append(dict(parts.seconds))
 
+    at_step_ends(done)
     stage = stage_of(job, checkpoint_every=job.steps // 2)
     with tempfile.TemporaryDirectory() as folder:
-        train(stage, Path(job.model), Path(job.pairs), Path(folder), emit)
-    return _told(parts.seconds, before, marks[-1] - marks[0], job.steps)
+        train(stage, Path(job.model), Path(job.pairs), Path(folder))
+    each = {part: (seconds - spent[0].get(part, 0.0)) / (job.steps - 1) for part, seconds in spent[-1].items()}
+    each["other"] = (marks[-1] - marks[0]) / (job.steps - 1) - sum(each.values())
+    return _told(each, checkpoint=(job.steps - 1) * each["checkpoints"])
 
 
 def _watch(parts: Parts) -> None:
@@ -76,6 +77,7 @@ def _watch(parts: Parts) -> None:
 
     from embedkit.training.collator import Collator
     from embedkit.training.objective import Objective
+    from embedkit.training.stepping import Stepper
     from embedkit.training.tokenising import Later
     from embedkit.training.watching import Watch
 
@@ -84,20 +86,18 @@ def _watch(parts: Parts) -> None:
     parts.watch(Objective, "forward", "loss")
     parts.watch(SentenceTransformer, "forward", "forward")
     parts.watch(Accelerator, "backward", "backward")
-    parts.watch(Accelerator, "clip_grad_norm_", "optimizer")
+    parts.watch(Stepper, "_clip_grad_norm", "optimizer")
     parts.watch(AcceleratedOptimizer, "step", "optimizer")
+    parts.watch(Stepper, "tell", "logging")
+    parts.watch(Stepper, "note", "logging")
     parts.watch(SentenceTransformerTrainer, "_maybe_log_save_evaluate", "logging")
     parts.watch(SentenceTransformerTrainer, "_save_checkpoint", "checkpoints")
     parts.watch(Watch, "on_save", "checkpoints")
 
 
-def _told(seconds: dict[str, float], before: dict[str, float], whole: float, steps: int) -> dict[str, Any]:
-    """Per step, of the steps after the first; the checkpoint after the last is not among them."""
-    spent = {part: value - before.get(part, 0.0) for part, value in seconds.items() if part != "checkpoints"}
-    checkpoint = seconds["checkpoints"] / 2
-    whole -= checkpoint
-    spent["other"] = whole - sum(spent.values())
-    each = {part: value / (steps - 1) for part, value in spent.items()} | {"checkpoints": checkpoint / EVERY}
+def _told(each: dict[str, float], *, checkpoint: float) -> dict[str, Any]:
+    """Seconds a step and shares, with checkpoints as many as a long run makes."""
+    each["checkpoints"] = checkpoint / EVERY
     total = sum(each.values())
     return {
         "seconds_per_step": each,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -107,13 +108,29 @@ def embedkit(job: Job, folder: Path, losses: list[float], times: Times) -> None:
     """As a recipe trains, but with its only checkpoint at the end, which the peers do without."""
 
     def emit(event: str, facts: Any) -> None:
-        if event == "step":
-            if facts["step"] == job.steps:
-                synchronize(job.device)
-            times.mark()
+        if event == "step":  # told late on a GPU, so it is no sign that the step is done
             losses.append(facts["loss"])
 
+    def done(step: int) -> None:
+        if step == job.steps:
+            synchronize(job.device)
+        times.mark()
+
+    at_step_ends(done)
     train(stage_of(job), Path(job.model), Path(job.pairs), folder, emit)
+
+
+def at_step_ends(done: Callable[[int], None]) -> None:
+    """From now on call `done` with the number of each step that embedkit's trainer ends, where peers' callbacks are."""
+    from embedkit.training.watching import Watch
+
+    original = Watch.on_step_end
+
+    def watched(self: Watch, args: Any, state: Any, control: Any, **others: Any) -> None:
+        original(self, args, state, control, **others)
+        done(state.global_step)
+
+    Watch.on_step_end = watched  # type: ignore[method-assign]
 
 
 def sentence_transformers(job: Job, folder: Path, losses: list[float], times: Times) -> None:
