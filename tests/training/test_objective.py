@@ -281,7 +281,7 @@ def test_the_level_goes_on_from_batch_to_batch():
     objective(columns, parts)
     second = objective.levels.clone()
     assert second[1] != first[1]
-    batch = assemble(*(objective._embed(column) for column in columns), parts)
+    batch = assemble(*objective._embed(columns), parts)
     torch.testing.assert_close(second[1], (0.9 * first[1] + 0.1 * batch.positive_scores().mean()).float())
     objective.model.eval()
     objective(columns, parts)
