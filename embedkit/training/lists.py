@@ -107,10 +107,10 @@ class Lists:
         before = np.concatenate([[0], np.cumsum(entries)])
         return Lists(before[self.offsets], self.values[entries])
 
-    def python(self) -> list[list[Any]]:
-        """The lists as Python's."""
+    def python(self) -> Iterator[list[Any]]:
+        """The lists as Python's, one after the other: many at once would busy the garbage collector."""
         values = self.values.tolist()
-        return [values[start:end] for start, end in pairwise(self.offsets.tolist())]
+        return (values[start:end] for start, end in pairwise(self.offsets.tolist()))
 
     def set(self, number: int) -> frozenset[int]:
         """The entries of a list."""

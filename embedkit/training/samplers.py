@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from embedkit.core.errors import DataError
 from embedkit.training.examples import Examples
 from embedkit.training.filling import Conflicts, Filler
 from embedkit.training.lists import Lists, Places
+
+_AT_A_TIME: Final = 1 << 16  # rows that batches are made of
 
 
 class Draw(NamedTuple):
@@ -51,8 +53,8 @@ class Batches:
     where one whole pass fills no batch, because too few of its rows go together, are batches smaller. Hard negatives
     may be relevant to another query of the batch; losses mask those.
 
-    Batches are made a pass at a time. To reach a far step, the passes before it are made again, each in about a second
-    for a million rows, less where few documents are relevant to several queries; of them nothing is kept.
+    Batches of many rows are made at a time. To reach a far step, those before it are made again, a million rows in a
+    second or two, less where few documents are relevant to several queries; of them nothing is kept.
     """
 
     def __init__(
@@ -70,8 +72,8 @@ class Batches:
         self.seed = seed
         self.order = order or shuffled(len(examples.rows), seed=seed)
         self._conflicts = Conflicts(examples)
-        self._made: deque[_Made] = deque(maxlen=2)  # the one before as well: whoever asks may look back
-        self._short: dict[int, Places] = {}  # number of the pass -> steps of its batches that are not full
+        self._made: deque[_Made] = deque(maxlen=2)  # the ones before as well: whoever asks may look back
+        self._short: dict[int, Places] = {}  # first step of what was made together -> steps whose batches are not full
 
     def __len__(self) -> int:
         return self.steps
@@ -92,7 +94,7 @@ class Batches:
         return sum(int(np.count_nonzero(places < steps)) for places in self._short.values())
 
     def _holding(self, step: int) -> "_Made":
-        """The pass that has the batch of a step."""
+        """What was made together with the batch of a step."""
         if self._made and step < self._made[0].first:
             self._made.clear()
         while not self._made or step >= self._made[-1].end:
@@ -100,26 +102,37 @@ class Batches:
         return next(made for made in self._made if step < made.end)
 
     def _make(self, last: "_Made | None") -> "_Made":
-        number, first = (last.number + 1, last.end) if last else (0, 0)
-        filler, there = Filler(self._conflicts, self.batch_size), self._pass(number)
-        draws, again = self._draws(there, number, last.rest if last else np.empty(0, dtype=np.int64))
+        there, start = self._next(last)
+        rest = last.rest if last else np.empty(0, dtype=np.int64)
+        stop = len(there.rows) if there.groups is not None else start + max(_AT_A_TIME, len(rest))
+        part = there.rows[start:stop]
+        filler = Filler(self._conflicts, self.batch_size)
+        draws = np.concatenate([rest, part + (there.turn or 0) * len(self.examples.rows)])
+        again = rest % len(self.examples.rows)
         if there.groups is not None:
             draws = _left_of_groups(filler, draws, there.groups[draws % len(self.examples.rows)], again)
         filler.feed(draws, again)
-        tried = len(there.rows) + (last.tried if last else 0)
+        tried = len(part) + (last.tried if last else 0)
         if not len(filler.batches) and tried >= len(self.examples.rows):
             filler.give_up()
-        batches, rest = filler.batches, np.array(filler.rest(), dtype=np.int64)
+        return self._made_of(filler, there, last, stop, tried)
+
+    def _made_of(self, filler: Filler, there: Pass, last: "_Made | None", stop: int, tried: int) -> "_Made":
+        number = last.number + (last.stop >= len(last.there.rows)) if last else 0
+        first, batches = last.end if last else 0, filler.batches
         if there.groups is not None:
             batches = batches.take(np.random.default_rng([self.seed, number, 1]).permutation(len(batches)))
-        self._short[number] = first + np.flatnonzero(batches.lengths < self.batch_size)
-        return _Made(number, first, batches, rest, 0 if len(batches) else tried)
+        self._short[first] = first + np.flatnonzero(batches.lengths < self.batch_size)
+        rest = np.array(filler.rest(), dtype=np.int64)
+        return _Made(number, there, stop, first, batches, rest, 0 if len(batches) else tried)
 
-    def _draws(self, there: Pass, number: int, carried: Places) -> tuple[Places, Places]:
-        """What is to be put in batches, and the rows that may come twice in it."""
-        rows = len(self.examples.rows)
-        turn = number if there.turn is None else there.turn
-        return np.concatenate([carried, there.rows + turn * rows]), carried % rows
+    def _next(self, last: "_Made | None") -> tuple[Pass, int]:
+        """What to make batches of after these: a pass, and the place where to begin in it."""
+        if last and last.stop < len(last.there.rows):
+            return last.there, last.stop
+        number = last.number + 1 if last else 0
+        there = self._pass(number)
+        return there._replace(turn=number if there.turn is None else there.turn), 0
 
     def _pass(self, number: int) -> Pass:
         found, rows = self.order(number), len(self.examples.rows)
@@ -140,12 +153,14 @@ def _left_of_groups(filler: Filler, draws: Places, groups: Places, again: Places
 
 @dataclass(frozen=True)
 class _Made:
-    """The batches of one pass, or part of one."""
+    """The batches of some rows of a pass; of all, where it has groups."""
 
-    number: int
-    first: int  # step of its first batch
+    number: int  # of the pass
+    there: Pass
+    stop: int  # how many of the pass's rows are drawn then
+    first: int  # step of the first batch
     batches: Lists  # of draws
-    rest: Places  # draws that the next pass begins with
+    rest: Places  # draws that the next rows go after
     tried: int  # rows since the last batch
 
     @property

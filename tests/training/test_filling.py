@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedkit.training import samplers
 from embedkit.training.examples import Examples
 from embedkit.training.filling import Conflicts
 from embedkit.training.samplers import Batches, Draw, Pass, shuffled
@@ -118,6 +119,18 @@ def test_batches_are_those_of_plain_loops(rows, known, size, seed, kind):
     places = np.random.default_rng(seed).permutation(25).tolist()
     assert [again[step] for step in places] == [expected[step] for step in places]
     assert again.short() == batches.short()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_batches_do_not_depend_on_how_many_rows_are_looked_at_at_a_time(rows, monkeypatch):
+    data = examples([(i, [i * 7 % 50], []) for i in range(100)])
+    whole = Batches(data, batch_size=6, steps=80, seed=1)
+    expected = [whole[step] for step in range(80)]
+    assert whole.short() == 0
+    monkeypatch.setattr(samplers, "_AT_A_TIME", rows)
+    parts = Batches(data, batch_size=6, steps=80, seed=1)
+    assert [parts[step] for step in range(80)] == expected
+    assert [parts[step] for step in (40, 3, 79, 0)] == [expected[step] for step in (40, 3, 79, 0)]
 
 
 def test_rows_that_share_nothing_are_told_from_the_others():

@@ -17,8 +17,8 @@ def test_lists_come_back_as_they_were():
     assert lists.filled.tolist() == [True, False, True, False, True]
     assert lists.owners.tolist() == [0, 0, 0, 2, 4, 4]
     assert lists.depths.tolist() == [0, 1, 2, 0, 0, 1]
-    assert lists.python() == LISTS
-    assert found(Lists.of([])) == Lists.of([]).python() == []
+    assert list(lists.python()) == LISTS
+    assert found(Lists.of([])) == list(Lists.of([]).python()) == []
     assert lists.set(0) == {1, 3}
 
 
