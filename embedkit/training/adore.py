@@ -111,7 +111,7 @@ class Adore(Training):
         rows = len(trained.history) * self.batch_size
         stats = trained.added_to(training_stats(examples, trained.history, rows=rows, prompts=prompts))
         if held_out is not None:
-            stats["warnings"] += held_out.warnings(examples.queries)
+            stats["warnings"] += held_out.warnings(examples.asked())
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json")})
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:

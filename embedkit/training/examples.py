@@ -11,7 +11,7 @@ from typing import Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from embedkit.core.columns import taken
+from embedkit.core.columns import Picked, taken
 from embedkit.core.errors import DataError
 from embedkit.core.memory import release
 from embedkit.core.pairs import Pairs
@@ -102,6 +102,10 @@ class Examples:
     taught: Mapping[int, Mapping[int, float]] = field(default_factory=dict)  # by query: targets from all of its rows
     query_classes: Mapping[int, int] = field(default_factory=dict)  # of texts that have one
     document_classes: Mapping[int, int] = field(default_factory=dict)
+
+    def asked(self) -> Sequence[str]:
+        """The distinct texts of the rows' queries. A data set's table has those of its other splits as well."""
+        return Picked(self.queries, np.unique(self.rows.queries))
 
 
 def examples_of(pairs: Pairs, *, needs: Set[Need] = frozenset()) -> Examples:

@@ -86,7 +86,7 @@ class TrainST(Training):
         rows = len(trained.history) * self.batch_size
         stats = trained.added_to(training_stats(examples, trained.history, rows=rows, prompts=prompts))
         if held_out is not None:
-            stats["warnings"] += held_out.warnings(examples.queries)
+            stats["warnings"] += held_out.warnings(examples.asked())
         stats["counts"]["pairs"] = len(table)
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json")})
 

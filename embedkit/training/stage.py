@@ -158,7 +158,7 @@ class Train(Training):
         if self.part is not None:
             stats["rounds"] = self.part.begins(len(turns))
         if held_out is not None:
-            stats["warnings"] += held_out.warnings(query for feed in feeds for query in feed.examples.queries)
+            stats["warnings"] += held_out.warnings(query for feed in feeds for query in feed.examples.asked())
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json"), "normalize": normalize})
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:

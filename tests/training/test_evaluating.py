@@ -119,6 +119,12 @@ def test_queries_that_are_trained_on_are_warned_of(tiny_model, tiny_dataset, pai
     assert any("72 of 72 queries of 'data' (train) are also trained on" in line for line in stats["warnings"])
 
 
+def test_queries_of_other_splits_in_the_same_data_set_are_not(tiny_model, tiny_dataset, tmp_path):
+    stage = evaluated(updates={"steps": 2, "negatives": None})
+    stats = read_stats(run(stage, tiny_model, tiny_dataset.path, tmp_path, data=tiny_dataset.path))
+    assert not any("also trained on" in line for line in stats["warnings"])
+
+
 def test_frozen_weights_are_not_kept_twice(tiny_model, tiny_dataset, pairs, tmp_path):
     stage = evaluated(updates={"freeze": ("embeddings",), "steps": 4})
     out = run(stage, tiny_model, pairs, tmp_path, data=tiny_dataset.path)
