@@ -10,16 +10,16 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from embedkit.core.errors import EmbedkitError
+from embedkit.training.distributed import is_main
 
 Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 PROJECT: Final = "embedkit"
-_LIBRARIES: Final = {"tensorboard": ("tensorboard", "tensorboardX")}  # any of which will do; of others, their name
 
 
 def check_installed(trackers: Sequence[Tracker]) -> None:
     """Raise `EmbedkitError` if a tracker is not installed."""
     for tracker in trackers:
-        if not any(importlib.util.find_spec(name) for name in _LIBRARIES.get(tracker, (tracker,))):
+        if not importlib.util.find_spec(tracker):
             raise EmbedkitError(f"trackers: {tracker} is not installed; `pip install {tracker}`, or leave it out")
 
 
@@ -42,17 +42,19 @@ def tracking(trackers: Sequence[Tracker], folder: Path) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def callbacks(trackers: Sequence[Tracker], folder: Path, *, done: int | None) -> list[Any]:
-    """Those of the trainer's callbacks that cannot be named to it. `done`: the step that is gone on from, if any.
+def callbacks(trackers: Sequence[Tracker], folder: Path, *, name: str, done: int | None) -> list[Any]:
+    """Those of the trainer's callbacks that cannot be named to it. `name`: of the training, among others of the same
+    run; `done`: the step that is gone on from, if any.
 
-    What an interrupted run has told TensorBoard of later steps is to be told anew, so it is hidden there.
+    What an interrupted run has told TensorBoard of later steps is to be told anew, so it is hidden there: with all
+    that is in the same folder, so each training has its own, and one process alone writes there.
     """
-    if "tensorboard" not in trackers:
+    if "tensorboard" not in trackers or not is_main():
         return []
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations.integration_utils import TensorBoardCallback
 
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=0 if done is None else done + 1)
+    writer = SummaryWriter(str(folder / "tensorboard" / name), purge_step=0 if done is None else done + 1)
     return [TensorBoardCallback(writer)]  # type: ignore[no-untyped-call]
 
 

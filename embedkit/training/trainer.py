@@ -140,7 +140,7 @@ def _train(
             trainer.add_callback(callback)
         if held_out is not None:
             trainer.add_callback(Evaluating(trainer, task.loss, held_out, checkpoints, context))
-        for callback in trackers.callbacks(spec.trackers, logs, done=done):
+        for callback in trackers.callbacks(spec.trackers, logs, name=arguments.run_name or spec.kind, done=done):
             trainer.add_callback(callback)
         trainer.add_callback(Watch(trainer, task, checkpoints, context, advance))
         with whole_again(model, trainer):

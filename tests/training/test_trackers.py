@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import shutil
 
 import pytest
 
@@ -19,13 +20,11 @@ def pairs(tiny_dataset, tmp_path_factory):
     return scored_pairs(tiny_dataset.path, tmp_path_factory.mktemp("pairs"))
 
 
-def train(stage, model, pairs, data, folder, emit=lambda name, facts: None):
+def train(stage, model, pairs, data, folder, emit=lambda name, facts: None, name="student of tiny"):
     out = folder / "out"
     out.mkdir(parents=True)
     (folder / "work").mkdir(exist_ok=True)
-    context = Context(
-        folder / "work", folder / "embeddings", emit=emit, name="student of tiny", logs=folder / "run" / "logs"
-    )
+    context = Context(folder / "work", folder / "embeddings", emit=emit, name=name, logs=folder / "run" / "logs")
     paths = {"model": model, "pairs": pairs, "data": data}
     stage.run({name: Artifact(name[0] * 64, path) for name, path in paths.items()}, out, context)
     return out
@@ -53,13 +52,27 @@ def test_tensorboard_shows_each_step_once_after_a_kill(tiny_model, pairs, tiny_d
         train(stage, *arguments, tmp_path, cut)
     (tmp_path / "out").rmdir()
     out = train(stage, *arguments, tmp_path)
-    found = scalars(tmp_path / "run" / "logs" / "tensorboard")
+    found = scalars(tmp_path / "run" / "logs" / "tensorboard" / "student of tiny")
     stats = read_stats(out)
     assert found["train/loss"] == [(e["step"], pytest.approx(e["loss"])) for e in stats["history"]]
     assert found["train/grad_norm"] == [(e["step"], pytest.approx(e["grad_norm"])) for e in stats["history"]]
     assert found["eval/ndcg_at_10"] == [(s["step"], pytest.approx(s["value"])) for s in stats["evaluation"]["scores"]]
     untold = train(stage.model_copy(update={"trackers": ()}), *arguments, tmp_path / "untold")
     assert digests(out) == digests(untold)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="TensorBoard is not installed")
+def test_tensorboard_shows_every_training_of_a_run_by_its_name(tiny_model, pairs, tiny_dataset, tmp_path, monkeypatch):
+    stage = TRAIN.model_copy(update={"trackers": ("tensorboard",), "steps": 2})
+    for name in ("recipe/first", "recipe/second"):
+        train(stage, tiny_model, pairs, tiny_dataset.path, tmp_path, name=name)
+        shutil.rmtree(tmp_path / "out")
+        shutil.rmtree(tmp_path / "work")
+    logs = tmp_path / "run" / "logs"
+    for name in ("recipe/first", "recipe/second"):
+        assert [step for step, _ in scalars(logs / "tensorboard" / name)["train/loss"]] == [1, 2]
+    monkeypatch.setattr(trackers, "is_main", lambda: False)  # a file of the second process would hide the first's
+    assert trackers.callbacks(("tensorboard",), logs, name="recipe/first", done=None) == []
 
 
 def test_one_that_is_not_installed():
