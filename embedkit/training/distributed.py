@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from embedkit.core.errors import DataError, EmbedkitError
@@ -148,6 +149,11 @@ def passes_short(model: nn.Module, passes: int) -> int:
 def in_shards(model: nn.Module) -> bool:
     """Whether every process has a shard of the model's weights alone."""
     return isinstance(model, FSDPModule)
+
+
+def whole(tensor: Tensor | None) -> Tensor | None:
+    """A tensor that may be in shards, in every process. All must come here together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def expect_gradients(model: nn.Module, outputs: Sequence[Tensor]) -> None:

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from accelerate.utils import DistributedType
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from torch import nn
 
 from embedkit.core.errors import StageError
 from embedkit.training.distributed import is_main, world_size
+from embedkit.training.lora import transformers_of
 
 Sharding = Literal["none", "full", "grad_op"]
 _OPTIMISER: Final = "optimizer_0"  # the folder of a checkpoint that has its state in shards
@@ -54,10 +57,16 @@ def whole_again(model: SentenceTransformer, trainer: SentenceTransformerTrainer)
     if plugin is None:
         yield
         return
+    if trainer.accelerator.distributed_type != DistributedType.FSDP:
+        raise StageError("training: sharding needs GPUs; leave the field out where there are none")
     if plugin.fsdp_version != 2:
         raise StageError("training: sharding is by FSDP2; set fsdp_version: 2 in accelerate's configuration")
     plugin.set_state_dict_type("SHARDED_STATE_DICT")  # the trainer would save a model folder of shards otherwise
     before = copy.deepcopy(model).cpu() if is_main() else None
+    model.__dict__["base_model_prefix"] = "none"  # else accelerate takes the module Normalize for a layer with weights
+    for transformer in transformers_of(model):
+        if isinstance(pooler := getattr(transformer, "pooler", None), nn.Module):
+            pooler.requires_grad_(False)  # nobody reads it; torch does not load an optimiser that lacks its state
     yield
     weights = trainer.accelerator.get_state_dict(trainer.model)
     if before is not None:

@@ -65,6 +65,8 @@ class Train(Training):
         check_loss(self.loss, negatives=self.negatives, random_negatives=self.random_negatives)
         if self.memory is not None:
             check_memory([source.loss for source in self.all_sources])
+            if self.memory.kind == "momentum" and self.sharding != "none":
+                raise ValueError("memory momentum keeps a copy of all weights, so it needs sharding: none")
         self.mixing.check(self.all_sources)
         if self.part is not None and self.sharding != "none":
             raise ValueError("a part keeps the optimiser's state whole, so it needs sharding: none")

@@ -9,8 +9,9 @@ from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_
+from transformers import Trainer
 
-from embedkit.training.distributed import world_size
+from embedkit.training.distributed import whole, world_size
 from embedkit.training.memory_shortage import Shortage
 from embedkit.training.numbers import Numbers, Underway
 
@@ -64,6 +65,13 @@ class Stepper(SentenceTransformerTrainer):
             logs["grad_norm"] = self.last.grad_norm
         self.log(logs)
 
+    def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
+        """That of sentence-transformers takes no model, which the trainer gives where weights are in shards."""
+        if self.is_fsdp_enabled:
+            Trainer._load_from_checkpoint(self, checkpoint_path, model)
+        else:
+            super()._load_from_checkpoint(checkpoint_path)
+
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
         """As `torch.nn.utils.clip_grad_norm_` does it for the trainer, but the norms that are summed up are kept, so
         that a gradient which is not finite can be named."""
@@ -71,7 +79,7 @@ class Stepper(SentenceTransformerTrainer):
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         kinds = {(gradient.device, gradient.dtype) for gradient in gradients}
         if self.accelerator.distributed_type not in _WHOLE or len(kinds) != 1:
-            found: Tensor | None = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+            found = whole(super()._clip_grad_norm(model))  # type: ignore[no-untyped-call]
             self._norm, self._norms, self._parameters = found, None, []
             return found
         norms = torch.stack(torch._foreach_norm(gradients))

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from embedkit.core.errors import DataError
+from embedkit.core.errors import DataError, StageError
 from embedkit.core.stage import Context
 from embedkit.core.stats import read_stats
 from embedkit.data.stage import Data
+from embedkit.training.stage import Train
 from tests.tiny import build_tiny_beir, build_tiny_model, write_jsonl
 from tests.training import together
 from tests.training.runs import run, scored_pairs
@@ -106,13 +108,37 @@ def test_two_processes_train_as_one_by_every_loss(folder, alone):
     assert_same_weights(found, alone)
 
 
-def test_what_one_process_began_two_go_on_with_and_the_other_way_round(folder):
-    whole = run(together.INTERRUPTED, folder / "model", folder / "pairs", folder / "whole")
+@pytest.fixture(scope="module")
+def whole(folder):
+    """What is interrupted elsewhere, by one process at once."""
+    return run(together.INTERRUPTED, folder / "model", folder / "pairs", folder / "whole")
+
+
+def test_what_one_process_began_two_go_on_with_and_the_other_way_round(folder, whole):
     resumed = run_again(folder, "cut")
     for out in (folder / "process 0" / "gone on" / "out", resumed):
         assert history(out, "step") == list(range(1, 10))
         assert history(out, "loss") == pytest.approx(history(whole, "loss"), rel=1e-4)
         assert_same_weights(out, whole)
+
+
+@pytest.mark.parametrize("name", ["sharded", "sharded again"])
+def test_shards_of_weights_come_to_the_same_also_where_they_are_gone_on_with(name, folder, whole):
+    out = folder / "process 0" / name / "out"
+    assert history(out, "loss") == pytest.approx(history(whole, "loss"), rel=1e-4)
+    assert history(out, "grad_norm") == pytest.approx(history(whole, "grad_norm"), rel=1e-3)
+    assert_same_weights(out, whole)
+
+
+def test_a_checkpoint_in_shards_is_told_from_others(folder):
+    place = folder / "no shards"
+    with pytest.raises(StageError, match=r"checkpoint-6 is in shards; go on with the same field sharding, or delete"):
+        together.together(together.INTERRUPTED, folder / "model", folder / "pairs", place, folder / "shards")
+
+
+def test_what_does_not_go_with_shards():
+    with pytest.raises(ValidationError, match="sharding and lora do not go together"):
+        Train(model="model", pairs="pairs", sharding="full", lora={"rank": 2})
 
 
 def run_again(folder: Path, name: str) -> Path:
@@ -122,7 +148,9 @@ def run_again(folder: Path, name: str) -> Path:
 
 
 def test_only_the_first_process_writes(folder):
-    assert [list(out.rglob("*")) for out in (folder / "process 1").glob("*/out")] == [[], [], [], [], []]
+    assert (folder / "process 0" / "every" / "out" / "model.safetensors").exists()
+    assert (folder / "process 1" / "every" / "out").is_dir()
+    assert not list((folder / "process 1").glob("*/out/*"))
     assert {path.name for path in (folder / "cut" / "checkpoints" / "checkpoint-6").glob("rng_state*")} == {
         "rng_state_0.pth",
         "rng_state_1.pth",

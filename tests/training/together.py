@@ -3,9 +3,12 @@ the environment, or imported for what one process does."""
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
+from unittest.mock import patch
 
 from embedkit.losses import InfoNCE, Loss
 from embedkit.training.early_stopping import Evaluation
@@ -56,6 +59,23 @@ PLAIN = TrainST(model="model", pairs="pairs", seed=3, steps=6, batch_size=8, lea
 EVALUATED = INTERRUPTED.model_copy(update={"evaluate": Evaluation(data="data", every=3)})
 
 
+SHARDED = INTERRUPTED.model_copy(update={"sharding": "full", "chunk_size": 3})
+
+
+@contextmanager
+def shards_on_a_cpu() -> Iterator[None]:
+    """accelerate makes shards for accelerators alone, though torch can on a CPU; so it is told of GPUs."""
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    found = ("gloo", DistributedType.MULTI_GPU)
+    with (
+        patch.object(PartialState, "_prepare_backend", lambda *_, **__: found),
+        patch.dict(os.environ, ACCELERATE_TORCH_DEVICE="cpu"),
+    ):
+        yield
+
+
 class PowerCut(BaseException):
     """Ends a training at once."""
 
@@ -88,6 +108,13 @@ def main(folder: Path) -> None:
             together(EVALUATED, model, pairs, place / "evaluated", folder / "scored", data=folder / "data" / "out")
         with team.training("gone on"):
             together(INTERRUPTED, model, pairs, place / "gone on", folder / "halfway")
+        with shards_on_a_cpu():
+            for name in ("sharded", "sharded again"):
+                with team.training(name):
+                    together(SHARDED, model, pairs, place / name, folder / "shards")
+                if team.is_main:
+                    rmtree(folder / "shards" / "checkpoints" / "checkpoint-9")
+                team.meet(name)
         try:
             with team.training("cut"):
                 together(INTERRUPTED, model, pairs, place / "cut", folder / "cut", cut())
