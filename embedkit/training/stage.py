@@ -151,12 +151,13 @@ class Train(Training):
         )
         held_out = open_held_out(self, inputs, context, prompts)
         trained = fit(self, model, task, steps=len(turns), context=context, held_out=held_out, until=until)
+        # In every process: to see batches again, those of a training that was over, all ask for clusters together.
+        stats = trained.added_to(stats_of_sources(self.all_sources, feeds, turns, trained.history, begin=begin))
         if not is_main():
             return
         save_model(model, out)
         if until < len(turns):
             keep_state(context.work, out)
-        stats = trained.added_to(stats_of_sources(self.all_sources, feeds, turns, trained.history, begin=begin))
         if self.part is not None:
             stats["rounds"] = self.part.begins(len(turns))
         if held_out is not None:

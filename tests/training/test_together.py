@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from embedkit.core.errors import DataError, StageError
 from embedkit.core.stage import Context
 from embedkit.core.stats import read_stats
+from embedkit.core.store import digests
 from embedkit.data.stage import Data
 from embedkit.training.stage import Train
 from tests.tiny import build_tiny_beir, build_tiny_model, write_jsonl
@@ -155,6 +156,12 @@ def test_only_the_first_process_writes(folder):
         "rng_state_0.pth",
         "rng_state_1.pth",
     }
+
+
+def test_a_training_that_was_over_ends_in_two_processes_too(folder):
+    first, again = (folder / "process 0" / name / "out" for name in ("clustered", "over"))
+    assert len(read_stats(first)["batches"]["clusters"]) > 1
+    assert digests(again) == digests(first)
 
 
 def test_the_plain_trainer_takes_as_many_steps_at_the_same_rates(folder):

@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from embedkit.losses import InfoNCE, Loss
+from embedkit.training.batching import NGAMEBatches
 from embedkit.training.early_stopping import Evaluation
 from embedkit.training.plain import TrainST
 from embedkit.training.sources import Source
@@ -56,6 +57,7 @@ def _source(loss: Loss) -> Source:
 
 INTERRUPTED = TRAIN.model_copy(update={"batch_size": BATCH, "steps": 9, "learning_rate": 1e-4})
 PLAIN = TrainST(model="model", pairs="pairs", seed=3, steps=6, batch_size=8, learning_rate=1e-3)
+CLUSTERED = INTERRUPTED.model_copy(update={"batches": NGAMEBatches(every=3, doubled_at=(0.2, 0.5))})
 EVALUATED = INTERRUPTED.model_copy(update={"evaluate": Evaluation(data="data", every=3)})
 
 
@@ -115,6 +117,9 @@ def main(folder: Path) -> None:
                 if team.is_main:
                     rmtree(folder / "shards" / "checkpoints" / "checkpoint-9")
                 team.meet(name)
+        for name in ("clustered", "over"):  # the second finds the last checkpoint of the first
+            with team.training(name):
+                together(CLUSTERED, model, pairs, place / name, folder / "clusters")
         try:
             with team.training("cut"):
                 together(INTERRUPTED, model, pairs, place / "cut", folder / "cut", cut())
