@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import get_scheduler
 
 from embedkit.core.errors import StageError
+from embedkit.core.spec import Spec
 from embedkit.training.schedules import WSD, AnySchedule, Constant, Cosine, Linear
 from embedkit.training.stage import Train
 
@@ -64,7 +65,7 @@ def wsd(t, warmup, share=0.0, shape="1-sqrt", m=0.0):
         (WSD(decay=0.3, shape="cosine"), lambda t, w: wsd(t, w, 0.3, "cosine")),
         (WSD(decay=0.0), lambda t, w: min(1.0, t / w)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, Spec) else "",
 )
 def test_schedules_are_their_formulas(schedule, formula):
     assert fractions(schedule, 4) == pytest.approx([formula(t, 4) for t in range(STEPS)], abs=1e-12)
