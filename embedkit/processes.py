@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -24,13 +25,14 @@ from typing import TYPE_CHECKING, Final, Self
 from embedkit.core.errors import EmbedkitError, ToldElsewhere
 
 if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store as Board
+    from embedkit.training.distributed import Board
 
 LOOK: Final = 0.2  # seconds between two looks at the board
 GRACE: Final = 10.0  # seconds in which a process may end in its own way after another's failure
 SEEN: Final = 60.0  # seconds in which what one node wrote is there for the others, caches of network files included
 STOPPED: Final = 130  # exit code, as of a shell's Ctrl-C
 _FAILED: Final = "failed"
+_RUNS: Final = count()  # of this process: a script may have several, in which nothing said in an earlier one holds
 
 
 class Team:
@@ -178,7 +180,7 @@ def join() -> Team:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     use_own_gpu(int(os.environ.get("LOCAL_RANK", 0)))
     try:
-        return Team(rank, size, board(rank=rank, size=size))
+        return Team(rank, size, board(f"run-{next(_RUNS)}", rank=rank, size=size))
     except (RuntimeError, ValueError) as error:
         raise EmbedkitError(f"process {rank} does not find the others: {str(error).splitlines()[0]}") from None
 

@@ -7,6 +7,7 @@ outside of any collective, which would time out, and libraries that look for a g
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from embedkit.core.errors import DataError, EmbedkitError
 
 T = TypeVar("T")
+Board = Store
 PATIENCE: Final = timedelta(hours=2)  # in an exchange; that a process is gone is told sooner, see `embedkit.processes`
 _SCATTERS: Final = ("nccl", "xccl", "hccl")  # backends that reduce and scatter in one exchange; gloo emulates it
 
@@ -104,15 +106,21 @@ def use_own_gpu(number: int) -> None:
     torch.cuda.set_device(number)
 
 
-def board(*, rank: int, size: int) -> Store:
-    """Where the processes of a launch leave messages for each other, as `RANK` and the like in the environment say."""
+def board(name: str, *, rank: int, size: int) -> Store:
+    """Where the processes of a launch leave messages for each other, as `RANK` and the like in the environment say; on
+    that of another name they are others."""
+    return PrefixStore(name, _store(rank, size))
+
+
+@cache
+def _store(rank: int, size: int) -> Store:
     found: Store = next(iter(rendezvous("env://", rank, size, timeout=timedelta(minutes=5))))[0]
     found.set_timeout(timedelta(minutes=1))
     return found
 
 
 @contextmanager
-def group(board: Store, name: str, *, rank: int, size: int) -> Iterator[None]:
+def group(board: Board, name: str, *, rank: int, size: int) -> Iterator[None]:
     """The processes of a launch train together, at an occasion of that name.
 
     After an error the group is left open: closing it would tell the others that a process has gone before that one
