@@ -11,6 +11,7 @@ from torch.distributed import HashStore
 from embedkit import processes
 from embedkit.core.errors import DataError, EmbedkitError, ToldElsewhere
 from embedkit.processes import Team, appears, follows, join, launched
+from embedkit.training import distributed
 
 WATCH = Team._watch
 
@@ -141,6 +142,17 @@ def test_a_store_that_is_shared(board, tmp_path):
     Team(1, 2, board).check_shared(tmp_path / "work")
     thread.join()
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_second_run_of_a_script_has_a_board_of_its_own(board, monkeypatch):
+    distributed._store.cache_clear()
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(board, 0, 2)]))
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    first, second = join(), join()
+    distributed._store.cache_clear()
+    first.tell("plan", "one")
+    assert (first.read("plan"), second.read("plan")) == ("one", None)
 
 
 def test_launchers_are_found_in_the_environment(monkeypatch):
