@@ -158,7 +158,7 @@ def everything(examples: Examples) -> dict[str, object]:
 NEEDS = [set(), {"negatives"}, {"targets", "taught"}, {"classes"}]
 
 
-@pytest.mark.parametrize("needs", NEEDS, ids=str)
+@pytest.mark.parametrize("needs", NEEDS, ids=lambda needs: " ".join(sorted(needs)))
 @pytest.mark.parametrize("seed", range(3))
 def test_pairs_in_files_are_those_in_memory(needs, seed, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "_AT_A_TIME", 7)
@@ -175,7 +175,7 @@ def test_an_empty_file_of_pairs(tmp_path):
         open_examples(tmp_path, tmp_path / "work")
 
 
-@pytest.mark.parametrize("needs", NEEDS, ids=str)
+@pytest.mark.parametrize("needs", NEEDS, ids=lambda needs: " ".join(sorted(needs)))
 @pytest.mark.parametrize("seed", range(3))
 def test_arrays_hold_what_loops_find(needs, seed):
     pairs = many(50, seed)
