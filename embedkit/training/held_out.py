@@ -119,6 +119,7 @@ class _Column:
         """(n, D) vectors of all texts."""
         own = self._texts[rank() :: world_size()]
         shards = [own[start : start + _SHARD] for start in range(0, len(own), _SHARD)]
+        shards = shards or [self._texts[:1]]  # a process without a text of its own finds how wide vectors are
         identity = VectorIdentity(
             model="",
             task=self._task,
@@ -135,7 +136,7 @@ class _Column:
             parts = (encode_tokens(model, some, identity) for some in tokens)
         else:
             parts = encode(model, shards, identity, workers=0)
-        return self._together(np.concatenate(list(parts)), model.device)[self._places]
+        return self._together(np.concatenate(list(parts))[: len(own)], model.device)[self._places]
 
     def _tokenised(
         self, number: int, texts: Sequence[str], model: "SentenceTransformer", identity: VectorIdentity

@@ -11,6 +11,7 @@ from embedkit.core.errors import DataError
 from embedkit.measures.ranking import mean_scores
 from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.scoring import score_split
+from embedkit.training.distributed import Gathered
 from embedkit.training.early_stopping import Evaluation
 from embedkit.training.held_out import HeldOut
 from embedkit.training.prompts import Prompts
@@ -72,6 +73,21 @@ def test_each_distinct_text_is_embedded_once_and_tokenised_once_for_all(dataset,
     distinct = len(set(held_out.queries)) + len(dataset.corpus) - 1
     assert sum(seen) == 2 * distinct
     assert sum(tokenised) == distinct
+
+
+def test_a_process_may_have_no_text(dataset, model, monkeypatch):
+    column, _ = HeldOut(spec(queries=1), dataset, PLAIN)._columns
+    expected = column.vectors(model)
+    of_the_first = torch.from_numpy(expected)
+
+    def gathered(parts):
+        own = parts["rows"]
+        return {"rows": Gathered(torch.cat([of_the_first, own]), (1, len(own)))}
+
+    monkeypatch.setattr("embedkit.training.held_out.world_size", lambda: 2)
+    monkeypatch.setattr("embedkit.training.held_out.rank", lambda: 1)
+    monkeypatch.setattr("embedkit.training.held_out.gather", gathered)
+    assert np.array_equal(column.vectors(model), expected)
 
 
 def test_samples_are_seeded_and_keep_what_is_judged(dataset):
