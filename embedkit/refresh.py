@@ -46,7 +46,8 @@ class Refresh(Stage):
     then makes `NAME/1/taught` of what was mined.
 
     The rounds are parts of one training: schedule, warm-up, the optimiser's moments, averages of weights and passes
-    over the rows go on from round to round, so with the same pairs all along the result is that of one training.
+    over the rows go on from round to round, so with the same pairs all along the result is that of one training; but
+    batches of clusters are made anew, by the weights that the round begins with.
     Rounds have equally many steps: say how many `rounds`, or after how many steps to mine (`every`), of which
     `train.steps` is then a multiple. With `train.epochs: 4` and `rounds: 4`, it is mined before every epoch. Negatives
     that stay, beside those that are mined anew, are `train.sources` with pairs of their own.
@@ -72,6 +73,8 @@ class Refresh(Stage):
             raise ValueError(f"every {every} steps: train.steps is to be two or more times {every}, but {found}")
         if steps is not None and self.count > steps:
             raise ValueError(f"{self.count} rounds of {steps} steps; a round has at least one")
+        if self.train.sharding != "none":
+            raise ValueError("a round keeps the optimiser's state whole, so train needs sharding: none")
         return self
 
     @property

@@ -87,6 +87,11 @@ def test_a_pass_may_be_a_round(recipe):
         ("steps: 8", "steps: 9", "5: stages.tuned: every 4 steps: train.steps is to be two or more times 4, but has 9"),
         ("steps: 8", "epochs: 8", "5: stages.tuned: every 4 steps: train.steps is to be two or more times 4, but has"),
         ("every: 4", "rounds: 20", "5: stages.tuned: 20 rounds of 8 steps; a round has at least one"),
+        (
+            "seed: 3",
+            "sharding: full",
+            "5: stages.tuned: a round keeps the optimiser's state whole, so train needs sh",
+        ),
         ("every: 4", "seed: 4", "7: stages.tuned.seed: unknown key"),
         ("seed: 3", "loss: {kind: margin_mse}", "9: stages.tuned.train.pairs: loss margin_mse needs target scores"),
     ],

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from embedkit.core.errors import Problem
+from embedkit.core.errors import Problem, StageError
 from embedkit.core.spec import Execution, ModelRef, Spec
 from embedkit.core.stage import Stage
 
@@ -17,7 +17,7 @@ class Part(Spec):
 
     The training has `of` parts of equally many steps. Learning rate, warm-up, the optimiser's moments, averages of
     weights, what losses remember and random numbers go on from part to part as if it were one training; only the pairs
-    may change. `model` is in every part the one that the whole training begins with; what comes between is found in
+    may change, and batches of clusters are made anew, by the weights that the part begins with. `model` is in every part the one that the whole training begins with; what comes between is found in
     the artifact of the part before, in a file that is not part of that model.
     """
 
@@ -38,6 +38,16 @@ class Part(Spec):
     def span(self, steps: int) -> tuple[int, int]:
         """Steps that are done before and after it, of so many in all."""
         return steps * (self.number - 1) // self.of, steps * self.number // self.of
+
+    def own_span(self, steps: int) -> tuple[int, int]:
+        """The same. Raises `StageError` where that is not one step."""
+        begin, end = self.span(steps)
+        if begin == end:
+            raise StageError(
+                f"part: number {self.number} of {self.of} has none of the {steps} steps of the whole training; "
+                "train for more steps, or in fewer parts or rounds"
+            )
+        return begin, end
 
     def begins(self, steps: int) -> list[int]:
         """The first step of every part up to this one, counted from 1."""

@@ -123,7 +123,7 @@ class Train(Training):
         prompts = self._prompts(inputs, self)
         orders = self._orders(inputs, context)
         feeds, turns = self._feeds(inputs, context, orders)
-        begin, until = (0, len(turns)) if self.part is None else self.part.span(len(turns))
+        begin, until = (0, len(turns)) if self.part is None else self.part.own_span(len(turns))
         model = open_model(inputs[self.model].path, self)
         if orders is not None:
             _make_first(feeds, turns, begin)

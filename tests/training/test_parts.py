@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from embedkit.core.errors import ArtifactError
+from embedkit.core.errors import ArtifactError, StageError
 from embedkit.core.estimate import Size
 from embedkit.core.stats import STATS, read_stats
 from embedkit.core.store import digests
@@ -147,6 +147,13 @@ def test_nested_values_come_back():
 def test_parts_that_cannot_be(fields, message):
     with pytest.raises(ValueError, match=message):
         Part(**fields)
+
+
+def test_a_part_has_a_step(tiny_model, pairs, tmp_path):
+    """Else it would take a step of the next part, on the wrong pairs."""
+    assert part(3, 3).part.own_span(3) == (2, 3)
+    with pytest.raises(StageError, match=r"^part: number 1 of 4 has none of the 3 steps of the whole training"):
+        run(part(1, 4, steps=3), tiny_model, pairs, tmp_path)
 
 
 def test_what_a_part_must_have_in_common_with_the_one_before():
