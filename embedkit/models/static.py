@@ -35,6 +35,7 @@ class DistilledVectors(Spec):
 
         from embedkit.models.distillation import reduced, token_vectors, zipf_weights
 
+        model.float()  # language models are mostly stored in bfloat16, and would compute in it
         vectors = reduced(token_vectors(model, progress), dimensions)
         if self.sif is not None:
             vectors = vectors * zipf_weights(len(vectors), self.sif)[:, None]

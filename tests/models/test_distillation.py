@@ -54,6 +54,16 @@ def test_distilled_models_are_those_vectors(make, tiny_model):
     np.testing.assert_allclose(tables[1].weight.detach(), expected * weights, atol=1e-6)
 
 
+def test_vectors_are_computed_in_full_of_a_model_stored_in_half(make, tiny_model, tmp_path):
+    model, tables = load_model(tiny_model, device="cpu").bfloat16(), []
+    for name in ("half", "full"):
+        model.save(str(tmp_path / name), create_model_card=False)
+        folder = make(Static(model="base", dimensions=8), base=tmp_path / name)
+        tables.append(load_model(folder, device="cpu")[0].embedding.weight)
+        model.float()
+    assert torch.equal(*tables)
+
+
 def test_a_static_model_reads_all_of_a_text(make, tiny_model):
     model = load_model(make(Static(model="base", dimensions=8), base=tiny_model), device="cpu")
     assert len(model.preprocess(["list " * 500])["input_ids"]) == 500
