@@ -117,6 +117,21 @@ def test_a_model_without_a_transformer_is_told(tmp_path):
 
 
 @exporting
+def test_a_model_that_pools_all_layers_is_told(tiny_model, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.modules.layerwise_pooling import LayerwisePooling
+    from embedkit.report.backends.pipeline import Pipeline
+    from embedkit.retrieval.encoder import load_model
+
+    transformer = load_model(tiny_model, device="cpu")[0]
+    transformer.model.config.output_hidden_states = True
+    model = SentenceTransformer(modules=[transformer, LayerwisePooling(32, 2, latents=4, heads=2)], device="cpu")
+    model.save(str(tmp_path), create_model_card=False)
+    with pytest.raises(ModelError, match="LayerwisePooling pools what every layer says, and ONNX and OpenVINO files"):
+        Pipeline.open(tmp_path)
+
+
 def test_the_package_has_the_files_and_its_card_says_how_near_they_are(run, tiny_model, tmp_path):
     soup = run.artifacts["soup"]
     model = tmp_path / "soup"

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from embedkit.core.errors import ModelError
+from embedkit.modules.layerwise_pooling import LayerwisePooling
 from embedkit.retrieval.encoder import load_model
 
 Features = dict[str, Any]
+_OF_ALL_LAYERS: Final = (LayerwisePooling, WeightedLayerPooling)
 
 
 class Hidden(nn.Module):
@@ -41,13 +44,19 @@ class Pipeline:
 
     @classmethod
     def open(cls, folder: Path) -> "Pipeline":
-        """Raises `ModelError` if the model does not begin with a transformer of its own for all texts."""
+        """Raises `ModelError` if the model does not begin with a transformer of its own for all texts, or pools more of
+        that than its last hidden states."""
         model = load_model(folder, device="cpu").float().eval()
         first = model[0]
         if not isinstance(first, Transformer):
             raise ModelError(
                 f"{folder}: begins with {type(first).__name__}; only a model that begins with one transformer has "
                 "ONNX or OpenVINO files, so leave out `backends`"
+            )
+        if layers := [type(module).__name__ for module in model if isinstance(module, _OF_ALL_LAYERS)]:
+            raise ModelError(
+                f"{folder}: {layers[0]} pools what every layer says, and ONNX and OpenVINO files give that of the "
+                "last; leave out `backends`"
             )
         names = [name for name, value in model.preprocess(["a text"]).items() if _is_input(name, value)]
         return cls(model, Hidden(first.auto_model, names), int(model.max_seq_length or 512))
