@@ -17,8 +17,9 @@ class Part(Spec):
 
     The training has `of` parts of equally many steps. Learning rate, warm-up, the optimiser's moments, averages of
     weights, what losses remember and random numbers go on from part to part as if it were one training; only the pairs
-    may change, and batches of clusters are made anew, by the weights that the part begins with. `model` is in every part the one that the whole training begins with; what comes between is found in
-    the artifact of the part before, in a file that is not part of that model.
+    may change, and batches of clusters are made anew, by the weights that the part begins with. `model` is in every
+    part the one that the whole training begins with; what comes between is found in the artifact of the part before,
+    in a file that is not part of that model.
     """
 
     number: PositiveInt
