@@ -75,6 +75,7 @@ def test_each_distinct_text_is_embedded_once_and_tokenised_once_for_all(dataset,
     assert sum(tokenised) == distinct
 
 
+@torch.no_grad()
 def test_a_process_may_have_no_text(dataset, model, monkeypatch):
     column, _ = HeldOut(spec(queries=1), dataset, PLAIN)._columns
     expected = column.vectors(model)
