@@ -115,12 +115,13 @@ class Adore(Training):
         write_stats(out, stats | {"loss": self.loss.model_dump(mode="json")})
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
-        """See `Training.forecast`; and the documents' embedding, and the search of each step."""
+        """See `Training.forecast`; and the documents' embedding, the search of each step, and evaluations."""
         model, pairs = inputs[self.model], inputs[self.pairs]
-        found = self.forecast(inputs, documents_per_query=0, chunk_size=self.chunk_size)
+        found = self.forecast(inputs, documents_per_query=0, chunk_size=self.chunk_size, chunk_tokens=self.chunk_tokens)
         tokens = min(pairs.document_tokens, model.max_tokens or float("inf"))
         search = 2.0 * found.rows * pairs.documents * model.dimensions
         flops = found.flops + encode_flops(model, texts=pairs.documents, tokens=tokens) + search
+        flops += self.scoring(inputs, found.steps)
         return replace(found, flops=flops, memory=found.memory + 4 * model.parameters)
 
     def _retrieved(self, vectors: Vectors, context: Context) -> Retrieved:

@@ -32,6 +32,7 @@ class Source(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> "Source":
+        check_negatives(self.negatives, vary=self.vary_negatives)
         check_loss(self.loss, negatives=self.negatives, random_negatives=self.random_negatives)
         return self
 
@@ -61,6 +62,13 @@ class Source(Spec):
                 f"loss {loss.kind} takes every positive for relevant, but those of {self.pairs!r} are any documents "
                 "with a score; take a loss that learns scores, or no score column",
             )
+
+
+def check_negatives(negatives: int | None, *, vary: bool) -> None:
+    """A `ValueError` where negatives are to vary, and there are no others than those that are shown."""
+    if vary and not negatives:
+        shown = "none is" if negatives == 0 else "all are"
+        raise ValueError(f"vary_negatives changes nothing where {shown} shown; set negatives to how many a batch shows")
 
 
 def check_loss(loss: Loss, *, negatives: int | None, random_negatives: int = 0) -> None:

@@ -26,7 +26,7 @@ from embedkit.training.options import Training
 from embedkit.training.parts import Part, part_conflicts
 from embedkit.training.prompts import Prompts, prompts_of
 from embedkit.training.samplers import Batches, mixed
-from embedkit.training.sources import Source, check_loss
+from embedkit.training.sources import Source, check_loss, check_negatives
 from embedkit.training.summary import stats_of_sources
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Train(Training):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_negatives(self.negatives, vary=self.vary_negatives)
         check_loss(self.loss, negatives=self.negatives, random_negatives=self.random_negatives)
         if self.memory is not None:
             check_memory([source.loss for source in self.all_sources])

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from embedkit.core.errors import ModelError
+from embedkit.core.estimate import Size
 from embedkit.core.pairs import Pair, Pairs, read_pairs, write_pairs
 from embedkit.core.stage import Context
 from embedkit.core.stats import read_stats
@@ -17,6 +18,7 @@ from embedkit.retrieval.exact import look_exactly
 from embedkit.retrieval.identity import model_digests
 from embedkit.training.adore import Adore
 from embedkit.training.assembly import Structure
+from embedkit.training.early_stopping import Evaluation
 from embedkit.training.objective import Objective
 from embedkit.training.retrieved import Retrieved
 from tests.oracles import dot, nearest_by_hand
@@ -201,3 +203,17 @@ def test_towers_of_one_transformer_are_refused(trained, pairs, tmp_path):
 def test_a_loss_that_needs_scores_is_refused():
     with pytest.raises(ValidationError, match="loss margin_mse needs targets"):
         Adore(model="m", pairs="p", loss=MarginMSE())
+
+
+def test_the_estimate_knows_of_evaluations():
+    inputs = {
+        "model": Size(parameters=10**7, active_parameters=10**7, dimensions=256, max_tokens=256),
+        "pairs": Size(pairs=1000, documents=500, query_tokens=10, document_tokens=200),
+        "data": Size(documents=500, query_tokens=10, document_tokens=200, held_out={"dev": 100}),
+    }
+    spec = Evaluation(data="data")
+    plain, evaluated = (
+        Adore(model="model", pairs="pairs", evaluate=evaluate).estimate(inputs) for evaluate in (None, spec)
+    )
+    scores = spec.flops(inputs["model"], inputs["data"], plain.steps)
+    assert evaluated.flops == plain.flops + scores > plain.flops

@@ -189,6 +189,8 @@ GUIDED = {"kind": "guided", "loss": {"kind": "infonce"}}
         ({"group": "g"}, "has the group 'g', which mixing shares does not look at"),
         ({"mixing": {"kind": "sizes", "groups": {"g": 0.7}}}, "gives the group 'g' steps, but no source is of it"),
         ({"sources": [{"pairs": "p", "batch_size": 1}]}, "greater than or equal to 2"),
+        ({"vary_negatives": True}, "vary_negatives changes nothing where all are shown; set negatives to how many"),
+        ({"sources": [{"pairs": "p", "negatives": 0, "vary_negatives": True}]}, "changes nothing where none is shown"),
         ({"tile_rows": 0}, "greater than 0"),
         ({"tile_rows": "all"}, "tile_rows"),
     ],
