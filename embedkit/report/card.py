@@ -13,6 +13,7 @@ from embedkit.core.scores import TaskScores
 from embedkit.report.comparison import Bootstrap, Comparison, Evidence, compare
 from embedkit.report.lineage import SHORT, Lineage
 from embedkit.report.methods import Method, methods
+from embedkit.report.release import needs_embedkit
 from embedkit.report.sections import contamination, data
 from embedkit.report.tables import metric_name
 from embedkit.report.templating import template
@@ -137,6 +138,7 @@ def write_card(folder: Path, card: Card) -> None:
         front_matter=front_matter(card),
         prompts=json.dumps(prompts, ensure_ascii=False, indent=1) if prompts else "",
         similarity=config.get("similarity_fn_name") or "cosine",
+        needs_embedkit=needs_embedkit(folder),
         short=SHORT,
         version=__version__,
     )

@@ -103,7 +103,7 @@ class Package(Stage):
         """Give `out` the model's files, write README.md and stats.json."""
         from embedkit.report.card import Identity, describe, write_card
         from embedkit.report.comparison import Bootstrap, Evidence
-        from embedkit.report.release import link_model
+        from embedkit.report.release import link_model, needs_embedkit
 
         model, scores = inputs[self.model], inputs[self.scores]
         baseline = inputs[self.baseline].key if self.baseline else None
@@ -118,7 +118,8 @@ class Package(Stage):
         card = describe(about, lineage, evidence, model=model.key, baseline=baseline, how=how, compared=compared)
         card = replace(card, parities=parities)
         write_card(out, card)
-        summary = [f"{self.model} as an ordinary sentence-transformers folder, with a model card"]
+        form = "a folder that embedkit loads" if needs_embedkit(out) else "an ordinary sentence-transformers folder"
+        summary = [f"{self.model} as {form}, with a model card"]
         summary += [
             f"{found.file}: the same vectors as PyTorch's within {found.largest_difference:.1g} for {found.texts} texts"
             for found in parities

@@ -148,6 +148,26 @@ def test_a_real_model_is_the_same_model_afterwards(tiny_model, tmp_path):
     assert np.array_equal(before, after)
 
 
+def test_the_card_of_a_model_that_is_not_for_sentence_transformers_alone(tiny_model, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.modules.latent_attention import LatentAttention
+    from embedkit.retrieval.encoder import load_model
+
+    def fill(draft):
+        modules = [load_model(tiny_model, device="cpu")[0], LatentAttention(32, 4, 2)]
+        SentenceTransformer(modules=modules, device="cpu").save(str(draft), create_model_card=False)
+
+    run = build_run(tmp_path / "store")
+    run.add("latent", "backbone", "model", fill=fill, stats={})
+    out = make(Package(model="latent", scores="scores", name="latent", license="mit"), run, tmp_path / "package")
+    assert read_stats(out)["summary"] == ["latent as a folder that embedkit loads, with a model card"]
+    code = (out / "README.md").read_text().split("```")[1].removeprefix("python\n")
+    said = {}
+    exec(code.replace("path/to/this/folder", str(out)), said)
+    assert said["documents"].shape == (2, 32)
+
+
 def test_a_model_that_says_nothing_of_prompts_is_packaged(tiny_model, tmp_path):
     from shutil import copytree
 
