@@ -28,7 +28,7 @@ from embedkit.cli.mine import mine
 from embedkit.cli.mirror import mirror
 from embedkit.cli.options import DEFAULT_STORE, AsJson, StoreDir, print_json
 from embedkit.cli.poisoning import poisoning
-from embedkit.cli.push import push
+from embedkit.cli.push import push, stage_to_push
 from embedkit.cli.score import score
 from embedkit.cli.store import store_app
 from embedkit.core.errors import EmbedkitError
@@ -99,6 +99,10 @@ def run(
     settings: Settings = None,
     until: Until = None,
     processes: Processes = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option("--push-to-hub", help="Push what the `package` stage made to the hub.", metavar="ORG/NAME"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe: make what the store lacks, fill the run folder. Interrupted, the same command goes on.
@@ -110,9 +114,11 @@ def run(
     from embedkit.recipe import load_recipe
     from embedkit.runner import run as run_recipe
 
+    if push_to_hub is not None:
+        stage_to_push(load_recipe(recipe, settings or ()), push_to_hub)  # before hours are spent
     if processes is not None and processes > 1:
         load_recipe(recipe, settings or ())  # its mistakes are told once, before anything starts
-        options = {"--store": store, "--out": out, "--until": until}
+        options = {"--store": store, "--out": out, "--until": until, "--push-to-hub": push_to_hub}
         words = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
         words += [word for setting in settings or () for word in ("--set", setting)]
         sys.exit(_launched(["run", str(recipe), *words, *(["--json"] if as_json else [])], processes))
@@ -125,6 +131,11 @@ def run(
         from embedkit.cli.tables import print_result
 
         print_result(result)
+    if team.is_main and push_to_hub is not None:
+        from embedkit.report.push import push as push_model
+
+        address = push_model(push_to_hub, result.artifacts[stage_to_push(loaded, push_to_hub)].path)
+        print(f"pushed to {address}", file=sys.stderr if as_json else sys.stdout)
 
 
 @app.command()

@@ -1,9 +1,14 @@
 """The command `push`: a released model to the Hugging Face hub."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from embedkit.core.errors import RecipeError
+
+if TYPE_CHECKING:
+    from embedkit.recipe import Recipe
 
 
 def push(
@@ -20,3 +25,19 @@ def push(
     from embedkit.report.push import push as push_model
 
     print(f"pushed to {push_model(name, model, private=private)}")
+
+
+def stage_to_push(recipe: "Recipe", name: str) -> str:
+    """The recipe's one stage that makes a released model. Raises an `EmbedkitError` where there is none, there are
+    several, or nothing can be pushed."""
+    from embedkit.retrieval.hub import check_online
+
+    stages = [stage for stage, spec in recipe.stages.items() if spec.kind == "package"]
+    if len(stages) != 1:
+        found = f"has {', '.join(stages)}" if stages else "has none"
+        raise RecipeError(
+            f"--push-to-hub: the recipe should have one `package` stage, and {found}; "
+            + ("push one of them with `embedkit push`" if stages else "add one, which writes the model's card")
+        )
+    check_online(name)
+    return stages[0]

@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 from embedkit.cli.main import app
-from embedkit.core.errors import DataError, ModelError
+from embedkit.cli.push import stage_to_push
+from embedkit.core.errors import DataError, ModelError, RecipeError
+from embedkit.recipe import Recipe
 from embedkit.report.push import push
 from embedkit.retrieval import hub
 from tests.exports.test_hub import Fake
@@ -68,3 +70,35 @@ def test_offline_is_told(released, monkeypatch):
     monkeypatch.setattr(hub, "HfApi", lambda: pytest.fail("the hub was asked"))
     with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
         push("me/retriever", released)
+
+
+def recipe_with(*kinds):
+    stages = {f"s{i}": type("Stage", (), {"kind": kind})() for i, kind in enumerate(kinds)}
+    return Recipe("r", stages)
+
+
+def test_run_pushes_what_the_one_package_stage_made(online):
+    assert stage_to_push(recipe_with("pretrained", "package", "report"), "me/x") == "s1"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (("pretrained",), "and has none; add one, which writes the model's card"),
+        (("package", "package"), "and has s0, s1; push one of them with `embedkit push`"),
+    ],
+)
+def test_run_pushes_nothing_where_it_is_not_clear_what(kinds, told, online):
+    with pytest.raises(RecipeError) as caught:
+        stage_to_push(recipe_with(*kinds), "me/x")
+    assert str(caught.value).endswith(told)
+
+
+def test_run_tells_that_it_cannot_push_before_it_does_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
+        app(
+            ["run", "recipes/scifact.yaml", "--push-to-hub", "me/x", "--out", str(tmp_path / "out")],
+            standalone_mode=False,
+        )
+    assert not (tmp_path / "out").exists()
