@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from embedkit.core.store import sha256, write_atomically
@@ -151,19 +152,24 @@ def places(ids: Sequence[str], wanted: Sequence[str]) -> Rows:
 
 def mapped(parquet: Path, work: Path) -> pa.Table:
     """The table of a Parquet file as memory-mapped Arrow: a copy in `work`, written row group by row group, and again
-    only if it is not what was written."""
+    only if it is not what was written. Of several processes that ask for it, on whatever machines, one writes it."""
     path, seal = work / f"{parquet.stem}.arrow", work / f"{parquet.stem}.arrow.sha256"
-    if not (path.is_file() and seal.is_file() and seal.read_text(encoding="utf-8") == sha256(path)):
-        source, draft = pq.ParquetFile(parquet), work / f".{path.name}.{os.getpid()}.tmp"
-        with draft.open("wb") as file:
-            with pa.ipc.new_file(file, source.schema_arrow) as writer:
-                for batch in source.iter_batches(batch_size=_AT_A_TIME):
-                    writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)  # another process may be making the same, and read it already
-        write_atomically(seal, sha256(path))
+    with FileLock(work / f".{path.name}.lock"):
+        if not (path.is_file() and seal.is_file() and seal.read_text(encoding="utf-8") == sha256(path)):
+            _copy(parquet, path)
+            write_atomically(seal, sha256(path))
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _copy(parquet: Path, path: Path) -> None:
+    source, draft = pq.ParquetFile(parquet), path.with_name(f".{path.name}.tmp")
+    with draft.open("wb") as file:
+        with pa.ipc.new_file(file, source.schema_arrow) as writer:
+            for batch in source.iter_batches(batch_size=_AT_A_TIME):
+                writer.write_batch(batch)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)  # not in place: another process may still read what was there
 
 
 def _arrow(strings: Sequence[str]) -> pa.ChunkedArray:

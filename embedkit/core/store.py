@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -188,7 +189,7 @@ def sha256(path: Path) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` so that a reader finds the old file or the whole new one, also after a crash."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")  # processes of two machines may have one number
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

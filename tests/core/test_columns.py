@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -75,4 +77,22 @@ def test_a_copy_is_made_again_beside_those_who_read_it(tmp_path):
     second = mapped(tmp_path / "corpus.parquet", tmp_path)
     assert (tmp_path / "corpus.arrow").stat().st_ino != inode
     assert first.column("text").to_pylist() == second.column("text").to_pylist() == TEXTS
-    assert {path.name for path in tmp_path.iterdir()} == {"corpus.parquet", "corpus.arrow", "corpus.arrow.sha256"}
+    made = {"corpus.arrow", "corpus.arrow.sha256", ".corpus.arrow.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.parquet", *made}
+
+
+def test_of_those_who_ask_at_once_one_makes_the_copy(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "corpus.parquet")
+    copied = []
+
+    def slowly(*paths):
+        copied.append(paths)
+        time.sleep(0.05)
+        copy(*paths)
+
+    copy = module._copy
+    monkeypatch.setattr(module, "_copy", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: mapped(tmp_path / "corpus.parquet", tmp_path), range(4)))
+    assert [table.column("text").to_pylist() for table in found] == [TEXTS] * 4
+    assert len(copied) == 1

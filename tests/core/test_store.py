@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -7,7 +8,7 @@ import threading
 import pytest
 
 from embedkit.core.errors import ArtifactError
-from embedkit.core.store import MANIFEST, Store, digests
+from embedkit.core.store import MANIFEST, Store, digests, write_atomically
 
 ABOUT = {"kind": "k", "type": "t", "spec": {}, "inputs": {}}
 
@@ -137,3 +138,14 @@ def test_killed_at_any_point_the_artifact_is_whole_or_absent(tmp_path, point):
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "b"), "never"], check=True)
     store.verify("key")
     assert digests(store.get("key").path) == digests(Store(tmp_path / "b").get("key").path)
+
+
+def test_files_of_processes_with_one_number_do_not_meet(tmp_path, monkeypatch):
+    def other_first(number):  # what a process of another machine does meanwhile
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_atomically(tmp_path / "file", "theirs")
+
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", other_first)
+    write_atomically(tmp_path / "file", "ours")
+    assert (tmp_path / "file").read_text() == "ours"
