@@ -19,6 +19,7 @@ from torch import Tensor
 
 from embedkit.core.errors import ModelError, first_few
 from embedkit.core.spec import digest
+from embedkit.retrieval.adapters import adapter_of
 from embedkit.retrieval.encoder import load_model
 from embedkit.retrieval.identity import TRAINING_STATE
 
@@ -58,7 +59,10 @@ class Checkpoint:
 
     @classmethod
     def open(cls, folder: Path, label: str) -> "Checkpoint":
-        """Read the headers of all weight files. Raises `ModelError` if there are none or one is damaged."""
+        """Read the headers of all weight files. Raises `ModelError` if there are none or one is damaged, and for an
+        adapter beside the weights: a mean of the factors of its products is not the mean of the products."""
+        if adapter_of(folder) is not None:
+            raise ModelError(f"{label}: {folder} has an adapter beside its weights; train it with `lora.merge: true`")
         tensors: dict[str, Entry] = {}
         for path in sorted(folder.rglob(f"*{SUFFIX}")):
             file = path.relative_to(folder).as_posix()
@@ -187,23 +191,27 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
 
     The loaded model is asked, not its files: different versions of the libraries write the same settings differently.
     """
+    from sentence_transformers.base.modules import Module, Transformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from transformers import PreTrainedModel
 
     model = load_model(checkpoint.folder, device="cpu")
+    readers = [module for module in model.modules() if isinstance(module, Transformer | StaticEmbedding)]
+    tokenizers: list[Any] = [module.tokenizer for module in readers]  # towers have one each
+    special = [getattr(tokenizer, "special_tokens_map", {}) for tokenizer in tokenizers]
     found: dict[str, Any] = {
         "modules": [type(module).__name__ for module in model],
         "max_seq_length": model.max_seq_length,
         "similarity": model.similarity_fn_name,
         "prompts": dict(model.prompts),
         "default prompt": model.default_prompt_name,
-        "tokenizer vocabulary": digest(model.tokenizer.get_vocab()),
-        "special tokens": digest({k: str(v) for k, v in model.tokenizer.special_tokens_map.items()}),
+        "tokenizer vocabulary": digest([tokenizer.get_vocab() for tokenizer in tokenizers]),
+        "special tokens": digest([{name: str(token) for name, token in tokens.items()} for tokens in special]),
     }
-    modules: list[Any] = list(model)
-    for place, module in enumerate(modules):
-        for key, value in module.get_config_dict().items():
-            found[f"{place} {type(module).__name__}.{key}"] = value
-    for module in model.modules():
+    for place, module in model.named_modules():
+        if isinstance(module, Module):
+            for key, value in module.get_config_dict().items():
+                found[f"{place} {type(module).__name__}.{key}"] = value
         if isinstance(module, PreTrainedModel):
             config = module.config.to_dict().items()
             found |= {f"config.{k}": v for k, v in config if k not in _PROVENANCE and not k.startswith("_")}

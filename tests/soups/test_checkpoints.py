@@ -156,6 +156,39 @@ def test_vocabularies_must_agree(copies):
         check_agreement(opened(copies))
 
 
+def test_towers_one_of_which_is_static_are_merged_and_their_vocabularies_compared(tiny_model, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    model = load_model(tiny_model, device="cpu")
+    static = StaticEmbedding(model.tokenizer.backend_tokenizer, embedding_dim=32)
+    towers = SentenceTransformer(modules=[Router.for_query_document([static], list(model))], device="cpu")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        towers.save(str(folder), create_model_card=False)
+    members = opened(folders)
+    check_agreement(members)
+    assert load_model(merge_to(tmp_path / "out", members), device="cpu").encode_query(["list"]).shape == (1, 32)
+    (path,) = folders[1].glob("query_0*/tokenizer.json")
+    path.write_text(path.read_text().replace('"show"', '"shown"'))
+    with pytest.raises(ModelError, match="tokenizer vocabulary"):
+        check_agreement(opened(folders))
+
+
+def test_an_adapter_beside_the_weights_is_refused(copies):
+    """A mean of A and a mean of B do not make the mean of B A."""
+    from peft import LoraConfig
+
+    model = load_model(copies[1], device="cpu")
+    model.add_adapter(LoraConfig(r=2, target_modules=["query"]))
+    model.transformers_model.save_pretrained(copies[1])
+    with pytest.raises(
+        ModelError, match=r"two: .* has an adapter beside its weights; train it with `lora.merge: true`"
+    ):
+        opened(copies)
+
+
 def test_provenance_may_differ(copies):
     change_json(copies[1] / "config.json", transformers_version="4.0.0", _name_or_path="elsewhere")
     check_agreement(opened(copies))
