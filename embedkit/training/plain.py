@@ -133,7 +133,8 @@ class TrainST(Training):
         from embedkit.training.isolation import randomness_restored
 
         def frozen(name: str) -> "SentenceTransformer":
-            return load_model(inputs[name].path, device=str(model.device)).eval().requires_grad_(False)
+            found = load_model(inputs[name].path, device=str(model.device)).float()  # whatever it is stored in
+            return found.eval().requires_grad_(False)
 
         with randomness_restored():
             torch.manual_seed(self.seed)

@@ -309,3 +309,14 @@ def test_the_estimate_knows_rows_and_other_models():
     guided = TrainST(**common, loss={"name": "GISTEmbedLoss", "guide": "g"}).estimate(sizes)
     assert guided.flops == plain.flops + 2 * 400 * plain.tokens
     assert guided.memory == plain.memory + 4 * 500
+
+
+def test_a_guide_stored_in_half_precision_computes_in_full(tiny_model, tmp_path):
+    from embedkit.retrieval.encoder import load_model
+
+    model = load_model(tiny_model, device="cpu")
+    model.bfloat16().save(str(tmp_path), create_model_card=False)
+    loss = stage({"name": "GISTEmbedLoss", "guide": "other"})._loss(
+        model.float(), {"other": Artifact("o" * 64, tmp_path)}
+    )
+    assert {parameter.dtype for parameter in loss.guide.parameters()} == {torch.float32}
