@@ -18,8 +18,9 @@ def training_stats(examples: Examples, history: History, *, rows: int, prompts: 
     losses = [entry["loss"] for entry in history]
     edge = max(1, len(losses) // 10)
     first, last = sum(losses[:edge]) / edge, sum(losses[-edge:]) / edge
+    course = f", loss {first:.4f} to {last:.4f}" if losses else ""  # a part after an early stop has no steps
     return {
-        "summary": [f"{len(history)} steps over {rows} of {len(examples.rows)} rows, loss {first:.4f} to {last:.4f}"],
+        "summary": [f"{len(history)} steps over {rows} of {len(examples.rows)} rows{course}"],
         "counts": {"steps": len(history), "rows": len(examples.rows), "rows_seen": rows},
         "skipped": dict(examples.skipped),
         "warnings": [f"left out {count} {what}" for what, count in examples.skipped.items()],

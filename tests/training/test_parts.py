@@ -17,6 +17,7 @@ from embedkit.training.averaging import Average
 from embedkit.training.batching import TopicBatches
 from embedkit.training.checkpoints import Checkpoints
 from embedkit.training.continuation import _decoded, _encoded, go_on, steps_in
+from embedkit.training.early_stopping import Evaluation
 from embedkit.training.lora import LoRA
 from embedkit.training.parts import Part
 from tests.training.members import Bar
@@ -61,6 +62,7 @@ def test_parts_with_the_same_pairs_are_one_training(tiny_model, pairs, tmp_path)
     stats = read_stats(last)
     assert stats["history"] == read_stats(whole)["history"]
     assert stats["counts"]["steps"] == 5  # of 14, from the 10th on
+    assert ", loss " in stats["summary"][0]
     assert stats["counts"]["rows_seen"] == 5 * 16
 
 
@@ -147,6 +149,16 @@ def test_nested_values_come_back():
 def test_parts_that_cannot_be(fields, message):
     with pytest.raises(ValueError, match=message):
         Part(**fields)
+
+
+def test_a_part_after_an_early_stop_is_the_one_before(tiny_model, tiny_dataset, pairs, tmp_path):
+    evaluate = Evaluation(data="held", every=1, patience=1, min_gain=1.0, keep="last")
+    made = [run(part(1, 2, evaluate=evaluate), tiny_model, pairs, tmp_path / "1", held=tiny_dataset.path)]
+    options = {"held": tiny_dataset.path, "part1": made[0]}
+    made.append(run(part(2, 2, evaluate=evaluate), tiny_model, pairs, tmp_path / "2", **options))
+    assert model_digest(made[0]) == model_digest(made[1])
+    assert [read_stats(folder)["summary"][0][:7] for folder in made] == ["2 steps", "0 steps"]
+    assert "loss" not in read_stats(made[1])["summary"][0]
 
 
 def test_a_part_has_a_step(tiny_model, pairs, tmp_path):
