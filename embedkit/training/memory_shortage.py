@@ -4,7 +4,8 @@ import gc
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -13,7 +14,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
-from embedkit.core.errors import StageError
+from embedkit.core.errors import EmbedkitError, StageError
 from embedkit.core.progress import Emit
 from embedkit.core.store import write_atomically
 from embedkit.training.chunks import Chunking
@@ -58,7 +59,7 @@ class Shortage:
             except Exception as error:
                 if not is_shortage(error):
                     raise
-                reason = " ".join(str(error).split())[:160] or type(error).__name__
+                reason = _reason(error)
             # Only here, where the error is gone, are the tensors that its traceback held.
             self.loss.zero_grad(set_to_none=True)  # its model's too
             gc.collect()
@@ -127,6 +128,26 @@ def is_shortage(error: Exception) -> bool:
     """Whether an error says that memory, of a device or of the machine, was not enough."""
     short = isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)
     return short or "not enough memory" in str(error)
+
+
+@contextmanager
+def beside_passes() -> Iterator[None]:
+    """A `StageError` where memory is too little for something else than a step's passes, which `Shortage` sees to."""
+    try:
+        yield
+    except EmbedkitError:
+        raise
+    except Exception as error:
+        if not is_shortage(error):
+            raise
+        raise StageError(
+            f"training: the optimiser, or an evaluation, needs more memory than there is ({_reason(error)}); set lora, "
+            "optimizer adafactor, or sharding on several GPUs"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _bound(loss: nn.Module, *, texts: int, tokens: int | None) -> None:

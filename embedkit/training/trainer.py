@@ -23,7 +23,7 @@ from embedkit.training.evaluating import Evaluating
 from embedkit.training.held_out import HeldOut
 from embedkit.training.isolation import randomness_restored, tokenizer_restored
 from embedkit.training.lora import add_adapter, complete_adapter, reconnect, reread, unreported
-from embedkit.training.memory_shortage import Shortage
+from embedkit.training.memory_shortage import Shortage, beside_passes
 from embedkit.training.options import Training
 from embedkit.training.preparation import callbacks, finish, learned, prepare
 from embedkit.training.rates import learning_rates
@@ -143,7 +143,7 @@ def _train(
         for callback in trackers.callbacks(spec.trackers, logs, name=arguments.run_name or spec.kind, done=done):
             trainer.add_callback(callback)
         trainer.add_callback(Watch(trainer, task, checkpoints, context, advance))
-        with whole_again(model, trainer):
+        with whole_again(model, trainer), beside_passes():
             trainer.train(resume_from_checkpoint=str(checkpoints.folder(done)) if done is not None else None)
     return list(trainer.state.log_history)
 

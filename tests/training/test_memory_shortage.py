@@ -194,3 +194,12 @@ def test_losses_of_sentence_transformers(tiny_model, pairs, tmp_path, monkeypatc
     assert read_stats(out)["memory"]["texts"] == 8
     with pytest.raises(StageError, match="step 1 needs more memory than there is, and its loss has no passes"):
         run(TRAIN_ST, tiny_model, pairs, tmp_path / "plain")
+
+
+def test_an_optimiser_that_has_too_little_memory_is_told(tiny_model, pairs, tmp_path, monkeypatch):
+    def short(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", short)
+    with pytest.raises(StageError, match=r"^training: the optimiser, or an evaluation, needs more memory .*2\.00 GiB"):
+        run(TRAIN, tiny_model, pairs, tmp_path)
