@@ -115,7 +115,7 @@ def run(
     from embedkit.runner import run as run_recipe
 
     if push_to_hub is not None:
-        stage_to_push(load_recipe(recipe, settings or ()), push_to_hub)  # before hours are spent
+        stage_to_push(load_recipe(recipe, settings or ()), push_to_hub, until=until)  # before hours are spent
     if processes is not None and processes > 1:
         load_recipe(recipe, settings or ())  # its mistakes are told once, before anything starts
         options = {"--store": store, "--out": out, "--until": until, "--push-to-hub": push_to_hub}

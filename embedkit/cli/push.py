@@ -27,9 +27,9 @@ def push(
     print(f"pushed to {push_model(name, model, private=private)}")
 
 
-def stage_to_push(recipe: "Recipe", name: str) -> str:
+def stage_to_push(recipe: "Recipe", name: str, *, until: str | None = None) -> str:
     """The recipe's one stage that makes a released model. Raises an `EmbedkitError` where there is none, there are
-    several, or nothing can be pushed."""
+    several, the run ends with another (`until`), or nothing can be pushed."""
     from embedkit.retrieval.hub import check_online
 
     stages = [stage for stage, spec in recipe.stages.items() if spec.kind == "package"]
@@ -39,5 +39,7 @@ def stage_to_push(recipe: "Recipe", name: str) -> str:
             f"--push-to-hub: the recipe should have one `package` stage, and {found}; "
             + ("push one of them with `embedkit push`" if stages else "add one, which writes the model's card")
         )
+    if until is not None and until != stages[0]:
+        raise RecipeError(f"--push-to-hub: pushes what {stages[0]!r} makes, but --until is {until}; leave that out")
     check_online(name)
     return stages[0]

@@ -94,6 +94,15 @@ def test_run_pushes_nothing_where_it_is_not_clear_what(kinds, told, online):
     assert str(caught.value).endswith(told)
 
 
+def test_run_pushes_nothing_where_it_stops_at_another_stage(online):
+    recipe = recipe_with("pretrained", "package")
+    assert stage_to_push(recipe, "me/x", until="s1") == "s1"
+    with pytest.raises(
+        RecipeError, match=r"^--push-to-hub: pushes what 's1' makes, but --until is s0; leave that out$"
+    ):
+        stage_to_push(recipe, "me/x", until="s0")
+
+
 def test_run_tells_that_it_cannot_push_before_it_does_anything(tmp_path, monkeypatch):
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
