@@ -38,7 +38,7 @@ class Backbone(Stage):
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Take the transformer apart and put the model together."""
         from embedkit.models.assembly import open_transformer, with_head, write
-        from embedkit.models.tokens import has_end, set_end
+        from embedkit.models.tokens import has_end, runs_into, set_end
         from embedkit.retrieval.encoder import load_model
 
         base = open_transformer(inputs[self.model].path, layers=self.layers, attention=self.attention)
@@ -54,7 +54,14 @@ class Backbone(Stage):
         write(model, out)
         if self.end_token and not has_end(load_model(out, device="cpu").tokenizer):
             raise ModelError("end_token: the model's tokenizer does not keep what is added to it; set it in its files")
-        write_stats(out, told(describe(out)))
+        card = describe(out)
+        warnings = [
+            f"{name} prompt {text!r}: its end becomes one token with the beginning of texts, which is then not pooled "
+            "either; end the prompt without a space, or set include_prompt: true"
+            for name, text in card.prompts.items()
+            if not self.pooling.include_prompt and text and runs_into(text, model.tokenizer)
+        ]
+        write_stats(out, told(card) | {"warnings": warnings})
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """The base's size, of which the layers left out take their share; a head is little beside it."""

@@ -43,3 +43,13 @@ def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
 def has_end(tokenizer: Any) -> bool:
     """Whether texts end with the end token."""
     return bool(tokenizer("a")["input_ids"][-1:] == [tokenizer.eos_token_id])
+
+
+def runs_into(prompt: str, tokenizer: Any) -> bool:
+    """Whether a prompt's last token becomes one with the beginning of the text, as a space at its end mostly does.
+
+    sentence-transformers counts the tokens that a prompt has alone, so that where prompts are not pooled, neither is
+    the first token of such a text.
+    """
+    alone, followed = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, f"{prompt}a"))
+    return bool(followed[: len(alone)] != alone)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -115,6 +116,32 @@ def test_instructions_are_read_but_not_pooled(make, tiny_decoder):
         expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
         np.testing.assert_allclose(with_prompt, expected, atol=1e-5)
         assert np.abs(with_prompt - model.encode(TEXTS)).max() > 1e-3
+
+
+def test_a_prompt_that_becomes_one_with_the_text_is_told(make, tiny_decoder, tmp_path):
+    """A byte-level tokenizer makes "Query: list" of ["Query", ":", " list"], and of the prompt alone three tokens."""
+    folder = shutil.copytree(tiny_decoder, tmp_path / "base")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"] = vocabulary.pop(
+        "b"
+    )  # a space, as byte-level ones write it
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    settings = folder / "config_sentence_transformers.json"
+    about = {"prompts": {"query": "list: ", "document": "", "tight": "list:"}}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | about))
+    for include, told in ((False, ["query prompt 'list: ': its end becomes one token with the"]), (True, [])):
+        out = make(backbone(pooling={"kind": "mean", "include_prompt": include}), base=folder)
+        assert [warning[:57] for warning in read_stats(out)["warnings"]] == told
+    model = load_model(out, device="cpu")
+    assert model.preprocess(["list"], prompt="list: ")["prompt_length"] == 3  # of three and the end token
+    assert model.preprocess(["list"], prompt="list: ")["input_ids"].shape == (1, 4)
 
 
 def test_own_modules_are_loaded_without_trusting_a_folder(make, tiny_decoder, tmp_path):
