@@ -97,9 +97,7 @@ def test_run_pushes_nothing_where_it_is_not_clear_what(kinds, told, online):
 def test_run_pushes_nothing_where_it_stops_at_another_stage(online):
     recipe = recipe_with("pretrained", "package")
     assert stage_to_push(recipe, "me/x", until="s1") == "s1"
-    with pytest.raises(
-        RecipeError, match=r"^--push-to-hub: pushes what 's1' makes, but --until is s0; leave that out$"
-    ):
+    with pytest.raises(RecipeError, match="pushes what 's1' makes, but --until is s0; leave that out"):
         stage_to_push(recipe, "me/x", until="s0")
 
 
