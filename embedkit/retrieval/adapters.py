@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
+_WHOLE: Final = ("modules_to_save", "trainable_token_indices")  # which `unload` does not merge
 
 
 def adapter_of(folder: Path) -> Path | None:
@@ -34,6 +35,11 @@ def adapter_of(folder: Path) -> Path | None:
     config = read_json(configs[0])
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise ModelError(f"{configs[0]}: peft_type should be 'LORA', the kind of adapter that can be merged")
+    if whole := [name for name in _WHOLE if config.get(name)]:
+        raise ModelError(
+            f"{configs[0]}: {whole[0]} has weights of its own beside those of low rank; merge the adapter where it was "
+            "made (peft's `merge_and_unload`) and save that"
+        )
     return place
 
 

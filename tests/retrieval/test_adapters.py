@@ -64,6 +64,9 @@ def test_adapters_that_are_refused(adapter):
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "PROMPT_TUNING"}))
     with pytest.raises(ModelError, match="peft_type should be 'LORA'"):
         check_folder(adapter)
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"modules_to_save": ["pooler"]}))
+    with pytest.raises(ModelError, match="modules_to_save has weights of its own beside those of low rank; merge the"):
+        check_folder(adapter)
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     found = load_file(adapter / "adapter_model.safetensors")
     save_file(dict(list(found.items())[1:]), adapter / "adapter_model.safetensors")
