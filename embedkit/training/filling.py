@@ -12,6 +12,7 @@ from embedkit.training.examples import Examples
 from embedkit.training.lists import Lists, Places
 
 _AT_A_TIME: Final = 1 << 16  # draws that are Python numbers at a time
+_ENTRIES: Final = 1 << 18  # documents that queries know which are, about; a query may know thousands
 
 
 class Conflicts:
@@ -36,8 +37,12 @@ class Conflicts:
         return len(self._queries)
 
     def documents(self, rows: Places) -> Iterator[tuple[list[int], list[int]]]:
-        """The positives of each row, and what its query knows."""
-        return zip(self._positives.take(rows).python(), self._known.take(self._queries[rows]).python(), strict=True)
+        """The positives of each row, and what its query knows; where that is much, of some rows at a time."""
+        queries = self._queries[rows]
+        entries = np.cumsum(self._known.offsets[queries + 1] - self._known.offsets[queries])
+        for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(entries // _ENTRIES)) + 1):
+            positives, known = self._positives.take(rows[some]), self._known.take(queries[some])
+            yield from zip(positives.python(), known.python(), strict=True)
 
     def of(self, row: int) -> tuple[list[int], list[int]]:
         """The same of one row."""

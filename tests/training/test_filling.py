@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedkit.training import samplers
+from embedkit.training import filling, samplers
 from embedkit.training.examples import Examples
 from embedkit.training.filling import Conflicts
+from embedkit.training.lists import Lists
 from embedkit.training.samplers import Batches, Draw, Pass, shuffled
 from tests.training.examples import examples
 
@@ -170,3 +171,15 @@ def test_an_order_of_other_rows_is_a_mistake():
     for there in (Pass(np.arange(5)), Pass(np.arange(0)), Pass(np.arange(4), np.arange(3))):
         with pytest.raises(ValueError, match=f"pass 0 has {len(there.rows)} rows of 4"):
             Batches(data, batch_size=2, steps=1, seed=0, order=lambda turn, there=there: there)[0]
+
+
+@pytest.mark.parametrize("entries", [1, 7, 1 << 18])
+def test_of_queries_with_many_documents_few_are_looked_at_together(entries, monkeypatch):
+    monkeypatch.setattr(filling, "_ENTRIES", entries)
+    found, asked = Conflicts(examples([(i % 3, [i], []) for i in range(12)])), np.array([4, 0, 11, 4, 7])
+    taken = []
+    take = Lists.take
+    monkeypatch.setattr(Lists, "take", lambda lists, rows: taken.append(len(rows)) or take(lists, rows))
+    assert list(found.documents(asked)) == [found.of(row) for row in asked.tolist()]
+    assert max(taken) == (5 if entries > 20 else 1 if entries == 1 else 2)
+    assert list(found.documents(asked[:0])) == []
