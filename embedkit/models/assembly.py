@@ -93,6 +93,9 @@ def towers(query: Path, document: Path, *, tied: bool) -> SentenceTransformer:
     result = _like(models[1], [router], similarity=models[1].similarity_fn_name)
     asked, said = read_config(query), read_config(document)
     own = {"query": asked.prompts["query"], "document": said.prompts["document"]}
+    default = models[1].default_prompt_name  # of texts that are neither, which the document model embeds
+    if default is not None and default in said.named_prompts:
+        own.setdefault(default, said.named_prompts[default])
     result.prompts = {**said.named_prompts, **asked.named_prompts, **own}
     return result
 
