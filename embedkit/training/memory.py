@@ -67,6 +67,15 @@ def check_memory(losses: Sequence[Loss]) -> None:
         )
 
 
+def check_start(memory: CrossBatch | Momentum | None, steps: int) -> None:
+    """A `StageError` where a training of so many steps ends before the memory is used."""
+    if isinstance(memory, CrossBatch) and memory.start and memory.start + 1 >= steps:
+        raise StageError(
+            f"memory: start is {memory.start}, after which the first documents are kept, but there are {steps} steps; "
+            "lower start, or leave the memory out"
+        )
+
+
 class Queue(nn.Module):
     """The last `size` documents that were pushed, each once, in a ring: any number can be pushed at a time.
 

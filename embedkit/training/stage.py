@@ -19,7 +19,7 @@ from embedkit.training.collator import Collator, Feed, own_share
 from embedkit.training.distributed import is_main
 from embedkit.training.examples import open_examples
 from embedkit.training.guides import guide_vectors
-from embedkit.training.memory import AnyMemory, check_memory
+from embedkit.training.memory import AnyMemory, check_memory, check_start
 from embedkit.training.mixing import AnyMixing, Shares, Turns, apportion
 from embedkit.training.objective import Objective
 from embedkit.training.options import Training
@@ -124,6 +124,7 @@ class Train(Training):
         prompts = self._prompts(inputs, self)
         orders = self._orders(inputs, context)
         feeds, turns = self._feeds(inputs, context, orders)
+        check_start(self.memory, len(turns))
         begin, until = (0, len(turns)) if self.part is None else self.part.own_span(len(turns))
         model = open_model(inputs[self.model].path, self)
         if orders is not None:

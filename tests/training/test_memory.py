@@ -5,11 +5,11 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import normalize
 
-from embedkit.core.errors import ModelError
+from embedkit.core.errors import ModelError, StageError
 from embedkit.core.store import digests
 from embedkit.losses import Batch, Guide, Guided, InfoNCE, MannWhitney, MarginMSE, Matryoshka
 from embedkit.training.assembly import assemble
-from embedkit.training.memory import CrossBatch, Momentum, Queue
+from embedkit.training.memory import CrossBatch, Momentum, Queue, check_start
 from embedkit.training.objective import Objective
 from embedkit.training.sources import Source
 from embedkit.training.stage import Train
@@ -255,6 +255,13 @@ def test_an_interrupted_training_ends_as_one_that_was_not(memory, tiny_model, ti
     assert digests(run(stage, tiny_model, tiny_dataset.path, tmp_path / "halves")) == whole
     plain = stage.model_copy(update={"memory": None})
     assert digests(run(plain, tiny_model, tiny_dataset.path, tmp_path / "plain"))["stats.json"] != whole["stats.json"]
+
+
+def test_a_memory_that_is_never_used_is_refused(tiny_model, tiny_dataset, tmp_path):
+    stage = TRAIN.model_copy(update={"memory": CrossBatch(size=9, start=13), "steps": 14})
+    with pytest.raises(StageError, match="memory: start is 13, .* but there are 14 steps"):
+        run(stage, tiny_model, tiny_dataset.path, tmp_path)
+    check_start(CrossBatch(size=9, start=12), 14)
 
 
 def test_a_slow_copy_is_for_a_model_of_one_encoder():
