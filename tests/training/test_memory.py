@@ -259,7 +259,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(memory, tiny_model, ti
 
 def test_a_memory_that_is_never_used_is_refused(tiny_model, tiny_dataset, tmp_path):
     stage = TRAIN.model_copy(update={"memory": CrossBatch(size=9, start=13), "steps": 14})
-    with pytest.raises(StageError, match="memory: start is 13, .* but there are 14 steps"):
+    with pytest.raises(StageError, match=r"memory: start is 13, .* but there are 14 steps"):
         run(stage, tiny_model, tiny_dataset.path, tmp_path)
     check_start(CrossBatch(size=9, start=12), 14)
 
