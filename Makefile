@@ -5,13 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test test-slow check clean
 
 quickstart: $(VENV)/quickstart.installed
 	$(BIN)/embedkit run recipes/quickstart.yaml
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# with the tests that take minutes each, as before a release
+test-slow: $(VENV)/dev.installed
+	$(BIN)/python -m pytest --slow --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # what a contributor runs before a commit; .ci/run does the same and more
 check: $(VENV)/dev.installed

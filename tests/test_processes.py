@@ -119,6 +119,9 @@ def test_another_s_failure_ends_a_process_that_waits(gone, board, monkeypatch):
         ends(Team(1, 2, board), DataError("bad row"))
     assert killed.wait(5)
     team._over.set()
+    for thread in threading.enumerate():
+        if thread.name == "embedkit launch":
+            thread.join()  # while what it would end this process with is still replaced
 
 
 class Gone:

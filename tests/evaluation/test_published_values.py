@@ -22,7 +22,7 @@ pytestmark = [
     ("task", "folder", "splits", "published"),
     [
         ("STSBenchmark", "stsb", {}, 82.03),
-        ("SICK-R", "sick", {"test": ("train", "dev", "test")}, 77.58),
+        pytest.param("SICK-R", "sick", {"test": ("train", "dev", "test")}, 77.58, marks=pytest.mark.slow),
         ("STS13", "sts13", {}, 80.60),
     ],
 )

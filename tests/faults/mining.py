@@ -1,6 +1,6 @@
 """A small mine stage whose durable steps can be counted and cut short. Started as a process of its own:
 
-    python -m tests.faults.mining SPEC INPUTS FOLDER     kill at every durable step in turn, and finish each time
+    python -m tests.faults.mining SPEC INPUTS FOLDER N   kill at every Nth durable step in turn, and finish each time
 
 A durable step is a file flushed to the disk, a rename, or an event told to the log.
 """
@@ -95,8 +95,11 @@ def attempt(stage: Mine, inputs: dict[str, Artifact], folder: Path, *, die_at: i
         os._exit(1)
 
 
-def kill_everywhere(stage: Mine, inputs: dict[str, Artifact], folder: Path) -> int:
-    """Kill at the first durable step, the second, and so on, each time in a new folder; how many there are."""
+def kill_everywhere(stage: Mine, inputs: dict[str, Artifact], folder: Path, *, every: int = 1) -> int:
+    """Kill at the first durable step, the second, and so on, each time in a new folder; how many there are.
+
+    With `every`, only at each so-manieth.
+    """
     assert attempt(stage, inputs, folder / "undisturbed") == 0
     expected = digests(folder / "undisturbed" / "out")
     number = 0
@@ -108,7 +111,7 @@ def kill_everywhere(stage: Mine, inputs: dict[str, Artifact], folder: Path) -> i
         assert status == -signal.SIGKILL, status
         assert attempt(stage, inputs, here) == 0, f"not finished after a kill at step {number + 1}"
         assert digests(here / "out") == expected, f"another result after a kill at step {number + 1}"
-        number += 1
+        number += every
 
 
 if __name__ == "__main__":
@@ -118,4 +121,4 @@ if __name__ == "__main__":
 
     stage = Mine.model_validate_json(sys.argv[1])
     inputs = {name: Artifact(key, Path(path)) for name, (key, path) in json.loads(sys.argv[2]).items()}
-    print(kill_everywhere(stage, inputs, Path(sys.argv[3])))
+    print(kill_everywhere(stage, inputs, Path(sys.argv[3]), every=int(sys.argv[4])))

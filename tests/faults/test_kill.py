@@ -11,7 +11,8 @@ import pytest
 from embedkit.core.store import Store
 from tests.pipeline.tiny_recipe import write_tiny_recipe
 
-KILLS = int(os.environ.get("EMBEDKIT_KILLS", "50"))
+KILLS = 50
+SOME = ["step:3", "checkpoint_saved:5", "block_mined", "manifest_written:7"]
 POINTS = [
     "stage_started:3",
     "shard_written:2",
@@ -69,15 +70,19 @@ def same(folder: Path, undisturbed: Path) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_killed_at_named_points(recipe, undisturbed, tmp_path):
-    drive(recipe, tmp_path, "at", *POINTS)
-    for point in POINTS:
+@pytest.mark.parametrize(
+    "points", [SOME, pytest.param(sorted({*POINTS} - {*SOME}), marks=pytest.mark.slow)], ids=["some", "others"]
+)
+def test_killed_at_named_points(points, recipe, undisturbed, tmp_path):
+    drive(recipe, tmp_path, "at", *points)
+    for point in points:
         same(tmp_path / point, undisturbed)
 
 
 @pytest.mark.timeout(1800)
-def test_killed_at_random_times(recipe, undisturbed, tmp_path):
-    told = json.loads(drive(recipe, tmp_path, "times", str(KILLS), "0").splitlines()[-1])
-    assert told["kills"] == KILLS
+@pytest.mark.parametrize("kills", [10, pytest.param(KILLS, marks=pytest.mark.slow)])
+def test_killed_at_random_times(kills, recipe, undisturbed, tmp_path):
+    told = json.loads(drive(recipe, tmp_path, "times", str(kills), "0").splitlines()[-1])
+    assert told["kills"] == kills
     for number in range(told["rounds"]):
         same(tmp_path / str(number), undisturbed)

@@ -48,9 +48,11 @@ HYBRID = mine(hybrid=(BM25Search(),), filters=(PercentOfPositive(ratio=0.999), M
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_every_durable_step(inputs, tmp_path):
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_at_durable_steps(every, inputs, tmp_path):
     told = {name: (artifact.key, str(artifact.path)) for name, artifact in inputs.items()}
     command = [sys.executable, "-m", "tests.faults.mining", HYBRID.model_dump_json(), json.dumps(told), str(tmp_path)]
+    command.append(str(every))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
