@@ -17,6 +17,7 @@ from embedkit.oneshot.inputs import model_source
 from embedkit.pins import pin
 from embedkit.plan import plan
 from embedkit.recipe import load_recipe
+from tests.slow import mostly
 from tests.tiny import build_tiny_beir, write_jsonl
 
 
@@ -89,7 +90,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", mostly(FORMS, slow={"beir.parquet", "beir.arrow", "files.jsonl", "files.arrow"}))
 def test_every_form_of_corpus_and_queries_gives_the_same_pairs(command, tables, tmp_path, form):
     write, suffix = FORMS[form]
     code, out, err = command(*write(tmp_path / "in", tables, suffix), "--negatives", 2, "--filter", "none")
@@ -114,7 +115,10 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["p.jsonl", "p.parquet", "p.arrow", "folder/train.jsonl", "folder/train.arrow"])
+TABLES = ["p.jsonl", "p.parquet", "p.arrow", "folder/train.jsonl", "folder/train.arrow"]
+
+
+@pytest.mark.parametrize("name", mostly(TABLES, slow={"p.arrow", "p.parquet", "folder/train.jsonl"}))
 def test_a_table_of_pairs_keeps_its_ids_and_several_positives(command, tmp_path, name):
     path = write_table(tmp_path / name, PAIRS)
     data = path.parent if path.parent != tmp_path else path

@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("task", "folder", "splits", "published"),
     [
-        ("STSBenchmark", "stsb", {}, 82.03),
+        pytest.param("STSBenchmark", "stsb", {}, 82.03, marks=pytest.mark.slow),
         pytest.param("SICK-R", "sick", {"test": ("train", "dev", "test")}, 77.58, marks=pytest.mark.slow),
         ("STS13", "sts13", {}, 80.60),
     ],

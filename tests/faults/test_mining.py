@@ -28,6 +28,7 @@ from embedkit.mining.teacher import CrossEncoder, Folder
 from embedkit.retrieval.index import Exact
 from tests.faults.mining import at, fill_disk, run, watched
 from tests.mining.test_cross_encoder import build as build_cross_encoder
+from tests.slow import mostly
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +78,7 @@ def damage_file(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pairs-*.parquet", "candidates-*.parquet", "part-*.json"])
-@pytest.mark.parametrize("damage", ["cut", "altered", "gone", "of another block"])
+@pytest.mark.parametrize("damage", mostly(["cut", "altered", "gone", "of another block"], slow={"cut", "gone"}))
 def test_a_damaged_part_is_made_anew(name, damage, inputs, tmp_path):
     expected = digests(run(mine(), inputs, tmp_path))
     assert events_of(mine(), inputs, tmp_path).count("block_mined") == 0
@@ -90,7 +91,7 @@ def test_a_damaged_part_is_made_anew(name, damage, inputs, tmp_path):
     assert digests(tmp_path / "out") == expected
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "gone"])
+@pytest.mark.parametrize("damage", mostly(["cut", "altered", "gone"], slow={"cut", "gone"}))
 def test_a_damaged_copy_of_the_texts_is_made_anew(damage, inputs, tmp_path):
     expected = digests(run(mine(), inputs, tmp_path))
     for copy in (tmp_path / "work").glob("*.arrow"):
@@ -100,7 +101,7 @@ def test_a_damaged_copy_of_the_texts_is_made_anew(damage, inputs, tmp_path):
     assert digests(run(mine(), inputs, tmp_path)) == expected
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "gone"])
+@pytest.mark.parametrize("damage", mostly(["cut", "altered", "gone"], slow={"cut", "gone"}))
 def test_a_damaged_shard_is_made_anew(damage, inputs, tmp_path):
     expected = digests(run(mine(), inputs, tmp_path))
     for shard in sorted((tmp_path / "embeddings").rglob("*.npy")):
@@ -261,7 +262,7 @@ def test_memory_and_tiles_change_no_byte(change, reference, inputs, tmp_path):
     assert digests(run(stage.model_copy(update=change), inputs, tmp_path)) == expected
 
 
-@pytest.mark.parametrize("smallest", [1, 5, 24])
+@pytest.mark.parametrize("smallest", mostly([1, 5, 24], slow={1, 24}))
 def test_no_block_size_changes_a_byte(smallest, reference, inputs, tmp_path, monkeypatch):
     """Without the cross-encoder, whose batches are of 64 queries."""
     stage = reference[0].model_copy(update={"signals": {}, "filters": (PercentOfPositive(ratio=0.999),)})

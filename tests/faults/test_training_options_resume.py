@@ -12,6 +12,7 @@ from embedkit.training.lora import LoRA
 from embedkit.training.optimizers import Adafactor, AdamW
 from embedkit.training.schedules import WSD, Cosine
 from tests.faults.test_training_resume import PowerCut, cut_at, resume
+from tests.slow import mostly
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
 ADORE = Adore(
@@ -48,7 +49,7 @@ def pairs(tiny_dataset, tmp_path_factory):
     return scored_pairs(tiny_dataset.path, tmp_path_factory.mktemp("pairs"))
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", mostly(OPTIONS, slow={"adapters apart, bf16", "plain trainer"}))
 def test_killed_and_run_again(name, tiny_model, pairs, tmp_path):
     stage = STAGES.get(name, TRAIN).model_copy(update={**OPTIONS[name], "steps": 6})
     whole = run(stage, tiny_model, pairs, tmp_path / "whole")

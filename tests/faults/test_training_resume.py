@@ -16,6 +16,7 @@ from embedkit.training.early_stopping import Evaluation
 from embedkit.training.lora import LoRA
 from embedkit.training.peers.ranking import CachedMultipleNegativesRankingLoss
 from embedkit.training.sources import Source
+from tests.slow import mostly
 from tests.training.members import Bar
 from tests.training.runs import TRAIN, TRAIN_ST, run, scored_pairs
 
@@ -140,7 +141,7 @@ def test_interrupted_again_and_again(tiny_model, pairs, undisturbed, tmp_path):
     assert [entry["step"] for entry in read_stats(out)["history"]] == [*range(1, 15)]
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", mostly(OTHERS, slow={"passes in bf16", "cached peer", "evaluated peer"}))
 def test_every_kind_of_training_is_resumed_exactly(kind, tiny_model, tiny_dataset, pairs, tmp_path):
     arguments = OTHERS[kind], tiny_model, pairs
     data = {"data": tiny_dataset.path}

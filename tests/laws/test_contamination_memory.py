@@ -46,6 +46,7 @@ def test_training_texts_are_streamed(training):
     assert many < few + 2
 
 
+@pytest.mark.slow
 def test_evaluation_texts_are_indexed_in_blocks(training):
     held = HeldTexts([Held("t", ["q"], ["y"], [str(i) for i in range(8000)], texts(8000, 1))])
     block, whole = (peak(training[4_000], held, size) for size in (100_000, 1 << 23))

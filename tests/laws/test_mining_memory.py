@@ -37,6 +37,7 @@ def test_memory_hardly_grows_with_the_corpus(tiny_model, tmp_path):
     assert many - few < 70e6, (few, many)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_system_grants_no_more(tiny_model, tmp_path):
     """The limit binds: what ends within one does not begin within another."""
