@@ -10,12 +10,13 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/quickstart.installed
 	$(BIN)/embedkit run recipes/quickstart.yaml
 
+# a thread for each worker: more of them wait for each other
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # with the tests that take minutes each, as before a release
 test-slow: $(VENV)/dev.installed
-	$(BIN)/python -m pytest --slow --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --slow --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # what a contributor runs before a commit; .ci/run does the same and more
 check: $(VENV)/dev.installed

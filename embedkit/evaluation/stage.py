@@ -17,7 +17,6 @@ from embedkit.evaluation.containment import contained
 from embedkit.evaluation.gathering import Gathered
 from embedkit.evaluation.prompts import check_declared
 from embedkit.evaluation.results import TaskResult, read_result, write_result
-from embedkit.evaluation.separation import geometry, measure, write_separation
 from embedkit.evaluation.tasks import AnyTask, LocalTask
 from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.identity import read_config
@@ -43,6 +42,8 @@ class EvaluateOne(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Run mteb's task on the model, and keep what its scores are made of."""
+        from embedkit.evaluation.separation import measure, write_separation
+
         folder = inputs[self.model].path
         try:
             encoder, named = open_encoder(folder, context), read_config(folder).named_prompts
@@ -142,6 +143,8 @@ class Evaluate(Stage):
 
 def _geometry(searches: Mapping[tuple[str, str], Any], result: TaskResult) -> dict[str, Any]:
     """How the vectors of each part that was searched lie."""
+    from embedkit.evaluation.separation import geometry
+
     found = {}
     for part in result.parts:
         if (search := searches.get((part.subset, part.split))) is not None:

@@ -15,9 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.rendezvous import rendezvous
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from embedkit.core.errors import DataError, EmbedkitError
@@ -156,11 +154,15 @@ def passes_short(model: nn.Module, passes: int) -> int:
 
 def in_shards(model: nn.Module) -> bool:
     """Whether every process has a shard of the model's weights alone."""
+    from torch.distributed.fsdp import FSDPModule  # takes a second, and a plan asks for none of it
+
     return isinstance(model, FSDPModule)
 
 
 def whole(tensor: Tensor | None) -> Tensor | None:
     """A tensor that may be in shards, in every process. All must come here together."""
+    from torch.distributed.tensor import DTensor
+
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,14 +15,14 @@ from embedkit.core.records import open_corpus, open_queries, read_qrels
 from embedkit.core.spec import DatasetRef, Execution, ModelRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
-from embedkit.evaluation.compression.coders import ADVISED, check_pq
-from embedkit.evaluation.compression.contest import Contest
-from embedkit.evaluation.compression.figures import Judged, Resampling, summary
-from embedkit.evaluation.compression.searches import Archive, Search
 from embedkit.evaluation.compression.variants import DEFAULT, PQ, AnyVariant, Float32, Rescored, Shortened
 from embedkit.evaluation.stage import Metric
 from embedkit.measures.ranking import PerQuery
 from embedkit.retrieval.encoder import open_encoder
+
+if TYPE_CHECKING:
+    from embedkit.evaluation.compression.contest import Contest
+    from embedkit.evaluation.compression.searches import Archive, Search
 
 SPEED: Final = "speed.json"
 PER_QUERY: Final = "per_query.parquet"
@@ -64,11 +64,17 @@ class Compress(Stage):
     def facts(self) -> Mapping[str, JsonValue]:
         """None; but raises `EmbedkitError` if a library that a variant needs is not installed."""
         if any(isinstance(code, PQ) for code in self._codecs()):
+            from embedkit.evaluation.compression.coders import check_pq
+
             check_pq()
         return {}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Search, measure, time; the codes are in the work folder meanwhile."""
+        from embedkit.evaluation.compression.contest import Contest
+        from embedkit.evaluation.compression.figures import Judged
+        from embedkit.evaluation.compression.searches import Archive
+
         data = inputs[self.data].path
         corpus, asked, qrels = open_corpus(data, context.work), open_queries(data, context.work), self._qrels(data)
         texts = dict(zip(asked.ids, asked.texts, strict=True))
@@ -125,7 +131,7 @@ class Compress(Stage):
             raise DataError(f"{self.data}: has no judged {self.split!r} queries to search for; name another split")
         return qrels
 
-    def _open(self, archive: Archive) -> dict[str, Search]:
+    def _open(self, archive: "Archive") -> dict[str, "Search"]:
         """All variants by name, the full vectors first."""
         searches = {Float32().label: archive.search(Float32())}
         for i, variant in enumerate(self.variants):
@@ -135,7 +141,9 @@ class Compress(Stage):
                 raise DataError(*(f"variants.{i}: {problem}" for problem in error.problems)) from None
         return searches
 
-    def _stats(self, contest: Contest, values: Mapping[str, PerQuery]) -> dict[str, Any]:
+    def _stats(self, contest: "Contest", values: Mapping[str, PerQuery]) -> dict[str, Any]:
+        from embedkit.evaluation.compression.figures import Resampling, summary
+
         rows = contest.rows(values, Resampling(self.samples, self.confidence, self.seed))
         queries, dimensions = contest.queries.shape
         return {
@@ -149,12 +157,14 @@ class Compress(Stage):
             "variants": rows,
         }
 
-    def _warnings(self, contest: Contest) -> list[str]:
+    def _warnings(self, contest: "Contest") -> list[str]:
         lines = [
             f"overlap@{k} is left out: of {contest.documents:,} documents any ranking holds that many"
             for k in self.overlaps
             if k not in contest.cuts
         ]
+        from embedkit.evaluation.compression.coders import ADVISED
+
         learnt = min(contest.documents, self.calibration)
         if learnt < ADVISED and any(isinstance(code, PQ) for code in self._codecs()):
             lines.append(f"pq learns from {learnt:,} documents; FAISS advises {ADVISED:,}")
