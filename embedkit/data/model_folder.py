@@ -1,7 +1,7 @@
 """A sentence-transformers model folder, changed without loading the model."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -70,15 +70,17 @@ def set_max_length(model: Path, max_length: int) -> None:
         write_json(path, settings)
 
 
-def set_prompts(model: Path, prompts: Prompts) -> Iterator[str]:
+def set_prompts(model: Path, prompts: Prompts) -> list[str]:
     """Make `prompts` those that the model remembers; a line for each that takes the place of another of its own."""
     path = model / "config_sentence_transformers.json"
     settings = read_json(path) if path.is_file() else {}
     own = settings.get("prompts") or {}
     write_json(path, {**settings, "prompts": {**own, **prompts.texts()}})
-    for name, text in prompts.texts().items():
-        if own.get(name) and own[name] != text:
-            yield f"prompts.{name}: {text!r} takes the place of {own[name]!r}, which the model was made with"
+    return [
+        f"prompts.{name}: {text!r} takes the place of {own[name]!r}, which the model was made with"
+        for name, text in prompts.texts().items()
+        if own.get(name) and own[name] != text
+    ]
 
 
 def write_json(path: Path, value: object) -> None:

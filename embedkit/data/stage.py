@@ -49,7 +49,7 @@ class Pretrained(Stage):
             set_max_length(out, self.max_length)
         replaced: list[str] = []
         if self.prompts is not None:
-            replaced = list(set_prompts(out, self.prompts))
+            replaced = set_prompts(out, self.prompts)
         stats = told(describe(out))
         write_stats(out, {**stats, "warnings": [*stats["warnings"], *replaced]})
 

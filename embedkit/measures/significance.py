@@ -1,16 +1,12 @@
 """Is one system better than another on the same queries, or was it luck with the queries?"""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedkit.core.errors import DataError
-from embedkit.measures.bootstrap import SLACK, bootstrap_means
-from embedkit.measures.randomization import randomize_means
-
-_EXACT: Final = 1 << 16  # sign patterns up to which the randomisation test tries them all
+from embedkit.measures.bootstrap import bootstrap_means
 
 Floats = NDArray[np.float64]
 
@@ -37,23 +33,6 @@ def paired_bootstrap(
     found = bootstrap_means(paired_differences(a, b), samples=samples, rng=np.random.default_rng(seed))
     low, high = found.interval(confidence)
     return Interval(found.difference, low, high, found.p)
-
-
-def paired_randomization(a: ArrayLike, b: ArrayLike, *, samples: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p-value of Fisher's randomisation test on the mean of a - b, `a` and `b` aligned by query.
-
-    If the systems do not differ, each query's difference is as likely to have the other sign. p is the share of sign
-    patterns whose mean is at least as far from zero as the observed one: of all 2^n patterns where those are few, else
-    of `samples` random ones, the observed one counted among them: (count + 1) / (samples + 1).
-    Raises `DataError` as `paired_bootstrap` does. Reference: https://dl.acm.org/doi/10.1145/1321440.1321528.
-    """
-    differences = paired_differences(a, b)
-    n = len(differences)
-    if n < 63 and 1 << n <= _EXACT:
-        threshold = abs(float(differences.sum())) - SLACK * float(np.abs(differences).sum())
-        bits = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1
-        return float((np.abs((1 - 2 * bits) @ differences) >= threshold).mean())
-    return randomize_means(differences, samples=samples, rng=np.random.default_rng(seed)).p
 
 
 def paired_differences(a: ArrayLike, b: ArrayLike) -> Floats:

@@ -6,7 +6,7 @@ from scipy.stats import binom, kstest
 
 from embedkit.measures.bootstrap import bootstrap_average, bootstrap_items, bootstrap_means
 from embedkit.measures.randomization import randomize_average, randomize_items, randomize_means
-from embedkit.measures.significance import paired_bootstrap, paired_randomization
+from embedkit.measures.significance import paired_bootstrap
 
 SAMPLES = 300
 
@@ -74,7 +74,7 @@ def test_intervals_of_the_mean_over_tasks_cover():
 @pytest.mark.parametrize(
     "p_of",
     [
-        lambda rng, seed: paired_randomization(sparse(rng, 60), np.zeros(60), samples=SAMPLES, seed=seed),
+        lambda rng, seed: randomize_means(sparse(rng, 60), samples=SAMPLES, rng=np.random.default_rng(seed)).p,
         lambda rng, seed: paired_bootstrap(sparse(rng, 60), np.zeros(60), samples=SAMPLES, seed=seed).p,
         lambda rng, seed: (
             randomize_items(
@@ -123,5 +123,5 @@ def test_p_is_uniform_where_systems_are_equally_good_but_not_alike():
 def test_a_difference_that_is_there_is_found():
     """The vacuity guard of the tests above: p is not uniform whatever the data."""
     rng = np.random.default_rng(7)
-    p = [paired_randomization(sparse(rng, 60, 0.1), np.zeros(60), samples=SAMPLES, seed=s) for s in range(100)]
+    p = [randomize_means(sparse(rng, 60, 0.1), samples=SAMPLES, rng=np.random.default_rng(s)).p for s in range(100)]
     assert np.mean(np.array(p) < 0.05) > 0.7
