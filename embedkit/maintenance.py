@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from filelock import FileLock, Timeout
 
-from embedkit.core.errors import ArtifactError
+from embedkit.core.errors import ArtifactError, ModelError
 from embedkit.core.store import Store, read_manifest
 from embedkit.retrieval import shards
-from embedkit.retrieval.identity import digest_of_files
+from embedkit.retrieval.identity import Backend, model_digests
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,20 @@ def entries(store: Store) -> list[Entry]:
         state = "unfinished" if folder.name not in finished else "left over"
         result.append(Entry("work", folder.name, state, folder, _size(folder), _age(folder), ()))
     owned: dict[str, set[str]] = {}  # model digest -> run folders
-    for key in finished:
-        if users.get(key):
-            owned.setdefault(digest_of_files(read_manifest(store.artifacts / key).files), set()).update(users[key])
+    for key in finished & users.keys():
+        for model in _embedders(store.artifacts / key):
+            owned.setdefault(model, set()).update(users[key])
     for use in shards.usage(store.embeddings):
         owners = tuple(sorted(owned.get(use.model, ())))
         result.append(Entry("embeddings", use.identity, "vectors", use.path, use.bytes, _age(use.path), owners))
     return result
+
+
+def _embedders(folder: Path) -> set[str]:
+    """What vectors that an artifact gives are kept under, whichever of its towers and backends made them."""
+    with contextlib.suppress(ModelError):  # no model, or a damaged one
+        return {found for backend in get_args(Backend) for found in model_digests(folder, backend).values()}
+    return set()
 
 
 def garbage(store: Store, *, older_than: float = 0.0) -> list[Entry]:

@@ -1,8 +1,8 @@
 """The commands.
 
 Exit codes: 0 done; 1 a check found something (`store verify`, `poisoning`); 2 a mistake the user can mend, told in one
-line each; 3 a gate of `compare` failed; 130 stopped by Ctrl-C or SIGTERM, the same
-command goes on. Anything else is a bug and shows its traceback.
+line each; 3 a gate of `compare` failed; 130 stopped by Ctrl-C or SIGTERM, the same command goes on. Anything else is a
+bug and shows its traceback.
 """
 
 import errno
@@ -26,9 +26,10 @@ from embedkit.cli.leaderboard import leaderboard
 from embedkit.cli.losses import losses
 from embedkit.cli.mine import mine
 from embedkit.cli.mirror import mirror
-from embedkit.cli.options import DEFAULT_STORE, AsJson, StoreDir, print_json
+from embedkit.cli.options import DEFAULT_STORE, AsJson, RecipeFile, Settings, StoreDir, Until, print_json
 from embedkit.cli.poisoning import poisoning
-from embedkit.cli.push import push, stage_to_push
+from embedkit.cli.push import push
+from embedkit.cli.run import run
 from embedkit.cli.score import score
 from embedkit.cli.store import store_app
 from embedkit.core.errors import EmbedkitError
@@ -41,20 +42,6 @@ app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 
-RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="Change one field, e.g. --set mined.negatives=4. May be repeated.", metavar="STAGE.FIELD=VALUE"
-    ),
-]
-Processes = Annotated[
-    int | None,
-    typer.Option(
-        "--nproc", min=1, help="Train in so many processes of this machine, each with a GPU of its own.", metavar="N"
-    ),
-]
-Until = Annotated[str | None, typer.Option("--until", help="Stop after this stage.", metavar="STAGE")]
 _STOPPED = 130
 _USERS = {  # what a user can mend: no permission, no space, a file where a folder goes
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
@@ -89,53 +76,7 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-@app.command()
-def run(
-    recipe: RecipeFile,
-    store: StoreDir = DEFAULT_STORE,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The run folder.  [default: runs/<recipe name>]", metavar="DIR")
-    ] = None,
-    settings: Settings = None,
-    until: Until = None,
-    processes: Processes = None,
-    push_to_hub: Annotated[
-        str | None,
-        typer.Option("--push-to-hub", help="Push what the `package` stage made to the hub.", metavar="ORG/NAME"),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run a recipe: make what the store lacks, fill the run folder. Interrupted, the same command goes on.
-
-    With --nproc, or started by torchrun or `accelerate launch`, on one machine or many, all processes train.
-    """
-    from embedkit.cli.console import Console
-    from embedkit.processes import follows, join
-    from embedkit.recipe import load_recipe
-    from embedkit.runner import run as run_recipe
-
-    if push_to_hub is not None:
-        stage_to_push(load_recipe(recipe, settings or ()), push_to_hub, until=until)  # before hours are spent
-    if processes is not None and processes > 1:
-        load_recipe(recipe, settings or ())  # its mistakes are told once, before anything starts
-        options = {"--store": store, "--out": out, "--until": until, "--push-to-hub": push_to_hub}
-        words = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
-        words += [word for setting in settings or () for word in ("--set", setting)]
-        sys.exit(_launched(["run", str(recipe), *words, *(["--json"] if as_json else [])], processes))
-    with Console(as_json=as_json, silent=follows()) as console, join() as team:
-        loaded = load_recipe(recipe, settings or ())
-        result = run_recipe(
-            loaded, store=store, out=out, until=until, progress=console.progress, emit=console.emit, team=team
-        )
-    if team.is_main and not as_json:
-        from embedkit.cli.tables import print_result
-
-        print_result(result)
-    if team.is_main and push_to_hub is not None:
-        from embedkit.report.push import push as push_model
-
-        address = push_model(push_to_hub, result.artifacts[stage_to_push(loaded, push_to_hub)].path)
-        print(f"pushed to {address}", file=sys.stderr if as_json else sys.stdout)
+app.command()(run)
 
 
 @app.command()
@@ -246,16 +187,6 @@ def schema() -> None:
 def version() -> None:
     """Print embedkit's version."""
     print(__version__)
-
-
-def _launched(words: list[str], processes: int) -> int:
-    """Run these words in so many processes; the exit code."""
-    from embedkit.launching import launch
-    from embedkit.processes import launched
-
-    if launched():
-        raise EmbedkitError("--nproc: this process was started by a launcher, which says how many there are")
-    return launch(words, processes)
 
 
 def _stop(*_: object) -> None:

@@ -10,6 +10,14 @@ Words = str | None
 Many = list[str] | None
 File = Path | None
 StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.", metavar="DIR")]
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change one field, e.g. --set mined.negatives=4. May be repeated.", metavar="STAGE.FIELD=VALUE"
+    ),
+]
+Until = Annotated[str | None, typer.Option("--until", help="Stop after this stage.", metavar="STAGE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 DEFAULT_STORE: Final = Path(".embedkit")
 

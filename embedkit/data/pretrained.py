@@ -13,7 +13,7 @@ from embedkit.core.spec import LocalPath, Spec
 from embedkit.core.store import sha256
 from embedkit.data.commit import Commit
 from embedkit.data.model_folder import MODULE_TYPES, Pooling, add_pooling
-from embedkit.retrieval.encoder import is_known
+from embedkit.retrieval.loading import is_known
 from embedkit.retrieval.model_folder import safe_files
 from embedkit.retrieval.routes import Part, every_part
 

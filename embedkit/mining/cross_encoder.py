@@ -11,8 +11,8 @@ from sentence_transformers import CrossEncoder
 from embedkit.core.errors import ModelError
 from embedkit.core.progress import Progress
 from embedkit.mining.teacher import Folder, Hub, Rows, Scores
-from embedkit.retrieval.encoder import in_one_line
 from embedkit.retrieval.hub import fetch_model
+from embedkit.retrieval.loading import in_one_line
 
 LISTS: Final = 64  # whose pairs are sorted by length and batched together
 

@@ -14,8 +14,8 @@ from embedkit.core.errors import ModelError
 from embedkit.models.attention import Attention, set_attention
 from embedkit.models.pooling import AnyPooling
 from embedkit.models.tokens import set_padding
-from embedkit.retrieval.encoder import load_model, no_progress_bars
 from embedkit.retrieval.identity import read_config
+from embedkit.retrieval.loading import load_model, no_progress_bars
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Backbone(Stage):
         """Take the transformer apart and put the model together."""
         from embedkit.models.assembly import open_transformer, with_head, write
         from embedkit.models.tokens import has_end, runs_into, set_end
-        from embedkit.retrieval.encoder import load_model
+        from embedkit.retrieval.loading import load_model
 
         base = open_transformer(inputs[self.model].path, layers=self.layers, attention=self.attention)
         head = {"projection": self.projection, "normalize": self.normalize, "seed": self.seed}

@@ -1,7 +1,7 @@
 """Modules of embedkit's own that a saved model folder names in modules.json.
 
 sentence-transformers imports a class outside its own package only where remote code is trusted. embedkit never trusts
-a folder: it hands these classes over itself, see `retrieval.encoder.load_model`, and refuses every other. Without
+a folder: it hands these classes over itself, see `retrieval.loading.load_model`, and refuses every other. Without
 embedkit such a folder cannot be loaded; with it installed, plain sentence-transformers must be told to trust the model.
 """
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from embedkit.core.errors import ModelError
 from embedkit.report.release import link_model
-from embedkit.retrieval.encoder import check_folder
 from embedkit.retrieval.hub import check_online, upload
+from embedkit.retrieval.loading import check_folder
 
 
 def push(name: str, folder: Path, *, private: bool = False) -> str:

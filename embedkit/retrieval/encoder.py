@@ -1,13 +1,13 @@
-"""Models that turn texts into vectors: loaded safely, and only for vectors that are not stored yet."""
+"""Models that turn texts into vectors, loaded only for vectors that are not stored yet."""
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from embedkit.core.errors import ModelError
 from embedkit.core.spec import digest
 from embedkit.core.stage import Context
-from embedkit.modules import TYPES, module_classes
-from embedkit.retrieval.adapters import adapter_of, merge_adapter, without_adapter
-from embedkit.retrieval.backends import Attention, check_backend, loading
+from embedkit.retrieval.backends import check_backend
 from embedkit.retrieval.batches import encode
 from embedkit.retrieval.identity import (
     Backend,
@@ -28,8 +26,8 @@ from embedkit.retrieval.identity import (
     VectorIdentity,
     model_digests,
     read_config,
-    read_json,
 )
+from embedkit.retrieval.loading import check_folder, load_model
 from embedkit.retrieval.shard_files import StoredVectors
 from embedkit.retrieval.shards import EmbeddingStore
 from embedkit.retrieval.tokens import reader
@@ -71,7 +69,7 @@ class StoredEncoder:
             normalize=config.similarity == "cosine",
             storage=how.storage,
         )
-        models = model_digests(folder)
+        models = model_digests(folder, how.backend)
         self._identities = {
             task: replace(common, task=task, prompt=text, model=models[task]) for task, text in config.prompts.items()
         }
@@ -176,112 +174,3 @@ def open_encoder(
     check_folder(model)
     check_backend(backend, precision)
     return StoredEncoder(model, context, Encoding(max_length, precision, backend, storage, batch_tokens, workers))
-
-
-def load_model(
-    folder: Path,
-    *,
-    device: str | None = None,
-    backend: Backend = "torch",
-    precision: Precision = "float32",
-    attention: Attention = "auto",
-) -> "SentenceTransformer":
-    """The model in a local folder. Runs no code of the folder's, unpickles nothing, asks no network.
-
-    `device` None: the accelerator if there is one, of several the one that is this process's under `accelerate launch`.
-    Raises `ModelError` if the folder is no such model, `EmbedkitError` if the backend is not installed.
-    """
-    check_folder(folder)
-    check_backend(backend, precision)
-    from sentence_transformers import SentenceTransformer
-
-    *better, last = loading(backend, precision, device, attention)
-    make: Callable[..., SentenceTransformer] = SentenceTransformer
-    if any(name in TYPES for name in _module_types(folder)):  # what its own trainer does for classes already imported
-        make = partial(SentenceTransformer._load_with_module_classes, module_classes=module_classes())
-
-    adapter = adapter_of(folder)
-
-    def load(kwargs: dict[str, Any]) -> "SentenceTransformer":
-        with no_progress_bars(), without_adapter(folder, adapter) as plain:
-            model = make(
-                str(plain),
-                device=device,
-                trust_remote_code=False,
-                local_files_only=True,
-                backend=backend,
-                model_kwargs=kwargs,
-            )
-            if adapter is not None:
-                merge_adapter(model, adapter)
-        return model
-
-    for kwargs in better:
-        with contextlib.suppress(ValueError, ImportError):  # a model that has no such attention
-            return load(kwargs)
-    try:
-        return load(last)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged folder fails in as many ways as the libraries that read it
-        raise ModelError(
-            f"{folder}: cannot be loaded as a sentence-transformers model ({in_one_line(error)})"
-        ) from error
-
-
-def in_one_line(error: Exception) -> str:
-    """What another library's error says, cut to a line a user can read."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def check_folder(folder: Path) -> None:
-    """Raise `ModelError` unless `folder` looks like a sentence-transformers model that is safe to load."""
-    if not (folder / "modules.json").is_file():
-        what = "it has no modules.json" if folder.is_dir() else "there is no such folder"
-        raise ModelError(f"{folder}: not a sentence-transformers model: {what}")
-    if foreign := sorted(name for name in _module_types(folder) if not is_known(name)):
-        raise ModelError(
-            f"{folder}: needs code of its own ({foreign[0]}), which is never run; "
-            "only models made of sentence-transformers' and embedkit's modules can be loaded"
-        )
-    adapter_of(folder)
-    for path in sorted(folder.rglob("pytorch_model*.bin")):
-        if not list(path.parent.glob("*.safetensors")):
-            raise ModelError(
-                f"{path}: weights in pickle format, which can run code; only safetensors are loaded. Load the model "
-                "where you trust it and save it again with `model.save_pretrained(folder)`"
-            )
-    read_config(folder)
-
-
-def is_known(module_type: str) -> bool:
-    """Whether a class that modules.json names is one that may be loaded: sentence-transformers' or embedkit's."""
-    return module_type.startswith("sentence_transformers.") or module_type in TYPES
-
-
-def _module_types(folder: Path) -> Iterator[str]:
-    """Class names in modules.json and in the routers it names."""
-    modules: Any = read_json(folder / "modules.json")
-    try:
-        yield from (str(module["type"]) for module in modules)
-        for module in modules:
-            for name in ("router_config.json", "config.json"):
-                path = folder / module["path"] / name
-                types = read_json(path).get("types") if path.is_file() else None
-                yield from map(str, types.values() if isinstance(types, dict) else ())
-    except (TypeError, KeyError, AttributeError):
-        raise ModelError(f"{folder / 'modules.json'}: should be a list of modules with name, path and type") from None
-
-
-@contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """No bars of transformers, which draws one for each file of weights it reads or writes: there are ours."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 
 from embedkit.core.errors import DataError, ModelError
-from embedkit.retrieval.encoder import in_one_line
+from embedkit.retrieval.loading import in_one_line
 
 _FILES: Final = ["*.safetensors", "*.json", "*.txt", "*.model"]
 _NEVER: Final = ["onnx/*", "openvino/*", "*.bin", "*.pt", "*.py"]

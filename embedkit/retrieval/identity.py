@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, get_args
 
 from embedkit.core.errors import ArtifactError, ModelError, did_you_mean
@@ -29,6 +29,11 @@ _IGNORED: Final = (
     *("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.*", "scaler.*", "rng_state*"),
 )
 _IGNORED_FOLDERS: Final = (".git/", ".cache/")
+# Files that one runtime alone reads, in a folder of its name: beside a model or beside one of its modules.
+_EXPORTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "onnx": (".onnx", ".onnx_data", ".data"),
+    "openvino": (".xml", ".bin"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,23 +74,24 @@ def vector_identity(
     storage: Storage = "float32",
 ) -> VectorIdentity:
     """The identity of vectors that the model in `folder` gives under these settings."""
-    model = model_digests(folder)[task]
+    model = model_digests(folder, backend)[task]
     return VectorIdentity(model, task, prompt, max_length, precision, backend, truncate_dim, normalize, storage)
 
 
-def model_digest(folder: Path) -> str:
+def model_digest(folder: Path, backend: Backend = "torch") -> str:
     """SHA-256 over names and contents of every file of a model folder that can change a vector.
 
-    Does not move with the folder's place, its model card or the versions and prompts noted in its configuration.
+    Does not move with the folder's place, its model card, the versions and prompts noted in its configuration, or files
+    that only other backends read.
     """
-    return digest_of_files(_digests(folder))
+    return digest_of_files(_digests(folder), backend)
 
 
-def model_digests(folder: Path) -> dict[Task, str]:
+def model_digests(folder: Path, backend: Backend = "torch") -> dict[Task, str]:
     """`model_digest` of what embeds a text of each task: of a model of several towers, of that tower alone, and then
     the same as of the model the tower was made of."""
     files = _digests(folder)
-    return {task: digest_of_files(files_for(folder, files, task)) for task in get_args(Task)}
+    return {task: digest_of_files(files_for(folder, files, task), backend) for task in get_args(Task)}
 
 
 def _digests(folder: Path) -> Mapping[str, str]:
@@ -97,9 +103,10 @@ def _digests(folder: Path) -> Mapping[str, str]:
     return {name: sha256(path) for name, path in named.items() if not _ignored(name)}
 
 
-def digest_of_files(files: Mapping[str, str]) -> str:
+def digest_of_files(files: Mapping[str, str], backend: Backend = "torch") -> str:
     """`model_digest` of a folder with these files: path below it -> SHA-256."""
-    return digest({path: found for path, found in files.items() if not _ignored(path)})
+    read = {path: found for path, found in files.items() if _exported(path) in (None, backend)}
+    return digest({path: found for path, found in read.items() if not _ignored(path)})
 
 
 @dataclass(frozen=True)
@@ -177,3 +184,9 @@ def _ignored(path: str) -> bool:
     if "/" in path:
         return path.startswith(_IGNORED_FOLDERS)
     return any(fnmatch(path, pattern) for pattern in _IGNORED)
+
+
+def _exported(path: str) -> str | None:
+    """The runtime that alone reads this file."""
+    place = PurePosixPath(path)
+    return place.parent.name if place.suffix in _EXPORTED.get(place.parent.name, ()) else None

@@ -20,8 +20,8 @@ from torch import Tensor
 from embedkit.core.errors import ModelError, first_few
 from embedkit.core.spec import digest
 from embedkit.retrieval.adapters import adapter_of
-from embedkit.retrieval.encoder import load_model
 from embedkit.retrieval.identity import TRAINING_STATE
+from embedkit.retrieval.loading import load_model
 
 SUFFIX = ".safetensors"
 # Not copied: what describes one member alone, and its weights in other formats, which would differ from the merged.

@@ -33,6 +33,20 @@ class Average(Spec):
     start: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the steps
     ramp: bool = True
 
+    def begins(self, steps: int) -> int:
+        """The step after which averaging begins, in a training of `steps`."""
+        return math.ceil(self.start * steps)
+
+    def warnings(self, kept: int, steps: int) -> list[str]:
+        """What a user should know of weights that were kept after this step of `steps`."""
+        begins = self.begins(steps)
+        if kept > begins:
+            return []
+        return [
+            f"average: the weights that were kept are those of step {kept}, and averaging begins after step {begins}, "
+            "so they are not averaged; lower start"
+        ]
+
     def keeps(self, updates: int) -> float:
         """d, after this many updates; 0 for the first, which has nothing to keep."""
         if updates == 0:
@@ -62,7 +76,7 @@ class Averager(nn.Module):
     @torch.no_grad()
     def update(self, model: nn.Module, *, step: int, steps: int) -> None:
         """Add the weights after `step` of `steps`, if it is one of those to be averaged."""
-        since = step - math.ceil(self.average.start * steps)
+        since = step - self.average.begins(steps)
         if since <= 0 or (since % self.average.every and step != steps):
             return
         averages, weights = self._pairs(model)

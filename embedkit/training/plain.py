@@ -129,7 +129,7 @@ class TrainST(Training):
         """The loss, its own weights drawn by this stage's seed."""
         import torch
 
-        from embedkit.retrieval.encoder import load_model
+        from embedkit.retrieval.loading import load_model
         from embedkit.training.isolation import randomness_restored
 
         def frozen(name: str) -> "SentenceTransformer":

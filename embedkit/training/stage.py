@@ -1,36 +1,29 @@
 """The stage `train`: a model and pairs in, a trained model out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import JsonValue, NonNegativeInt, PositiveInt, model_validator
 
-from embedkit.core.errors import DataError, Problem
+from embedkit.core.errors import Problem
 from embedkit.core.estimate import Estimate, Size, encode_flops, encode_memory
 from embedkit.core.spec import Execution, ModelRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
 from embedkit.losses import AnyLoss, InfoNCE
-from embedkit.retrieval.encoder import open_encoder
 from embedkit.training.batching import AnyBatching, RandomBatches
-from embedkit.training.collator import Collator, Feed, own_share
+from embedkit.training.collator import Collator, own_share
 from embedkit.training.distributed import is_main
-from embedkit.training.examples import open_examples
-from embedkit.training.guides import guide_vectors
+from embedkit.training.feeds import make_first, open_feeds, orders_of
 from embedkit.training.memory import AnyMemory, check_memory, check_start
-from embedkit.training.mixing import AnyMixing, Shares, Turns, apportion
+from embedkit.training.mixing import AnyMixing, Shares, apportion
 from embedkit.training.objective import Objective
 from embedkit.training.options import Training
 from embedkit.training.parts import Part, part_conflicts
-from embedkit.training.prompts import Prompts, prompts_of
-from embedkit.training.samplers import Batches, mixed
 from embedkit.training.sources import Source, check_loss, check_negatives
 from embedkit.training.summary import stats_of_sources
-
-if TYPE_CHECKING:
-    from embedkit.training.topics import Orders
 
 
 class Train(Training):
@@ -121,14 +114,13 @@ class Train(Training):
         from embedkit.training.tokenising import tokenising
         from embedkit.training.trainer import fit, open_model, save_model
 
-        prompts = self._prompts(inputs, self)
-        orders = self._orders(inputs, context)
-        feeds, turns = self._feeds(inputs, context, orders)
+        orders = orders_of(self, inputs, context)
+        feeds, turns = open_feeds(self, inputs, context, orders)
         check_start(self.memory, len(turns))
         begin, until = (0, len(turns)) if self.part is None else self.part.own_span(len(turns))
         model = open_model(inputs[self.model].path, self)
         if orders is not None:
-            _make_first(feeds, turns, begin)
+            make_first(feeds, turns, begin)
             orders.follow(model, "bfloat16" if self.precision == "bf16" else "float32")
         if self.part is not None and self.part.after is not None:
             go_on(inputs[self.part.after].path, context.work)
@@ -151,7 +143,7 @@ class Train(Training):
             told=lambda rows: readable(collator.texts(rows[0])),
             collator=collator,
         )
-        held_out = open_held_out(self, inputs, context, prompts)
+        held_out = open_held_out(self, inputs, context, feeds[0].prompts)
         trained = fit(self, model, task, steps=len(turns), context=context, held_out=held_out, until=until)
         # In every process: to see batches again, those of a training that was over, all ask for clusters together.
         stats = trained.added_to(stats_of_sources(self.all_sources, feeds, turns, trained.history, begin=begin))
@@ -204,66 +196,6 @@ class Train(Training):
         texts = source.batches.embedded(pairs.pairs, part.rows)
         tokens = min(pairs.query_tokens, model.max_tokens or float("inf"))
         return replace(part, flops=part.flops + encode_flops(model, texts=texts, tokens=tokens))
-
-    def _orders(self, inputs: Mapping[str, Artifact], context: Context) -> "Orders | None":
-        """Makes the orders of rows that depend on the weights, where there are such."""
-        if all(source.batches.kind == "random" for source in self.all_sources):
-            return None
-        from embedkit.training.topics import Orders
-
-        start = self.model if self.part is None or self.part.after is None else self.part.after
-        return Orders(inputs[start].path, context)
-
-    def _steps(self, inputs: Mapping[str, Artifact], rows: int, share: float) -> int:
-        """Steps of the whole training, of which the stage may be a part: those that its first part counted."""
-        if self.part is None or self.part.after is None:
-            return self.steps_of(rows, share)
-        from embedkit.training.continuation import steps_in
-
-        return steps_in(inputs[self.part.after].path)
-
-    def _prompts(self, inputs: Mapping[str, Artifact], source: Source | Self) -> Prompts:
-        """What is put before the texts of a source."""
-        folder, names = inputs[self.model].path, {"query": source.query_prompt, "document": source.document_prompt}
-        return prompts_of(folder, **names, called=self.model)
-
-    def _feeds(
-        self, inputs: Mapping[str, Artifact], context: Context, orders: "Orders | None"
-    ) -> tuple[list[Feed], Turns]:
-        """What each source gives, and when."""
-        sources = self.all_sources
-        made = [
-            open_examples(inputs[s.pairs].path, context.work / f"texts-{number}", needs=s.row_needs)
-            for number, s in enumerate(sources)
-        ]
-        shares = self.mixing.parts(sources, [len(examples.rows) for examples in made])
-        turns = Turns(shares, steps=self._steps(inputs, len(made[0].rows), shares[0]), seed=self.seed)
-        feeds = []
-        for number, (source, examples) in enumerate(zip(sources, made, strict=True)):
-            seed = mixed(self.seed, number) if number else self.seed
-            size, prompts = source.batch_size or self.batch_size, self._prompts(inputs, source)
-            steps, order = turns.counts[number], None
-            if orders is not None:
-                order = orders.of(number, source.batches, examples, prompts, batch_size=size, steps=steps, seed=seed)
-            batches = Batches(examples, batch_size=size, steps=steps, seed=seed, order=order)
-            guide = None
-            if "guide" in source.loss.needs:
-                if self.guide is None:
-                    raise DataError(f"loss {source.loss.kind} needs a guide: the name of a model stage")
-                guide = guide_vectors(open_encoder(inputs[self.guide].path, context), examples)
-            feeds.append(Feed(examples, batches, source.picks, prompts, source.loss.needs, guide))
-        return feeds, turns
-
-
-def _make_first(feeds: Sequence[Feed], turns: Turns, begin: int) -> None:
-    """Make the batches that each source begins with, so that it is the weights of the start that order their rows."""
-    first: dict[int, int] = {}
-    for step in range(begin, len(turns)):
-        number, place = turns[step]
-        if first.setdefault(number, place) == place:
-            feeds[number].batches[place]
-        if len(first) == len(feeds):
-            break
 
 
 def _guided(guide: Size, pairs: Size) -> Estimate:

@@ -8,7 +8,7 @@ from sentence_transformers.base.modules import Router
 from torch import nn
 
 from embedkit.core.errors import ModelError
-from embedkit.retrieval.encoder import load_model, no_progress_bars
+from embedkit.retrieval.loading import load_model, no_progress_bars
 
 
 def query_side(model: SentenceTransformer, folder: Path) -> SentenceTransformer:

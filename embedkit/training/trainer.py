@@ -11,7 +11,7 @@ from transformers import PrinterCallback
 
 from embedkit.core.stage import Context
 from embedkit.modules import module_classes
-from embedkit.retrieval.encoder import load_model, no_progress_bars
+from embedkit.retrieval.loading import load_model, no_progress_bars
 from embedkit.training import trackers
 from embedkit.training.arguments import training_arguments
 from embedkit.training.best_weights import BEST
@@ -42,10 +42,11 @@ class Trained:
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # see `early_stopping.told`
     memory: Mapping[str, Any] = field(default_factory=dict)  # see `Shortage.facts`
     learned: Mapping[str, Any] = field(default_factory=dict)  # see `preparation.learned`
+    warnings: Sequence[str] = ()  # besides theirs
 
     def added_to(self, stats: Mapping[str, Any]) -> dict[str, Any]:
         """Stats of a stage with what is told here, lines in the lists that there are."""
-        found = dict(stats)
+        found = dict(stats) | {"warnings": [*stats.get("warnings", ()), *self.warnings]}
         for name, part in (("evaluation", self.evaluation), ("memory", self.memory), ("learned", self.learned)):
             lines = {kind: part[kind] for kind in ("summary", "warnings") if kind in part}
             found |= {kind: [*found.get(kind, ()), *some] for kind, some in lines.items()}
@@ -94,7 +95,10 @@ def fit(
     finish(spec, model, task.loss, best=best if keeps_best else None)
     scores = scores_in(log, spec.evaluate) if spec.evaluate is not None else []
     evaluation = told(spec.evaluate, scores, steps) if spec.evaluate is not None else {}
-    return Trained(_logged(log), evaluation, shortage.facts(), parameters)
+    warnings = []
+    if spec.average is not None and until in (None, steps):
+        warnings = spec.average.warnings(evaluation.get("kept", steps), steps)
+    return Trained(_logged(log), evaluation, shortage.facts(), parameters, warnings)
 
 
 def _train(

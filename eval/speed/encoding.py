@@ -29,8 +29,9 @@ from embedkit.core.stage import Context
 from embedkit.core.text import document_text
 from embedkit.retrieval.backends import computing
 from embedkit.retrieval.batches import token_batches
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.identity import Precision, vector_identity
+from embedkit.retrieval.loading import load_model
 from embedkit.retrieval.tokens import Layout, Tokens, tokenise
 from eval.recording import save
 from eval.speed.measuring import interleaved

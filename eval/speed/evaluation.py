@@ -139,7 +139,7 @@ def _task(folder: Path) -> Any:
 
 
 def _best_batch(folder: Path) -> int:
-    from embedkit.retrieval.encoder import load_model
+    from embedkit.retrieval.loading import load_model
 
     model = load_model(folder / "model", device="cpu")
     texts = list(_task(folder).dataset["default"]["test"]["corpus"][:SAMPLE]["text"])
@@ -194,7 +194,7 @@ def _mteb(folder: Path, size: int, cache: Path | None) -> dict[str, float]:
     from mteb.models import SentenceTransformerEncoderWrapper
     from mteb.models.cache_wrappers import CachedEmbeddingWrapper
 
-    from embedkit.retrieval.encoder import load_model
+    from embedkit.retrieval.loading import load_model
 
     model: Any = SentenceTransformerEncoderWrapper(load_model(folder / "out" / "model", device="cpu"))
     if cache is not None:

@@ -2,7 +2,7 @@
 
     python -m eval.speed.training --data DIR [--sets tldr_pages medquad scifact mixture] [--steps 12] [--rounds 3]
                                   [--batch-size 64] [--device cpu] [--precision fp32] [--model DIR | bert-base]
-                                  [--profile-steps 40] [--quality tldr_pages climate_fever]
+                                  [--profile-steps 40] [--quality tldr_pages climate_fever] [--name NAME]
 
 DIR has folders in BEIR's layout with a training split. all-MiniLM-L6-v2 learns from (query, document) pairs. All ways
 see the same texts in the same batches in the same order, with dropout, and have one optimiser, schedule and precision.
@@ -14,7 +14,7 @@ checkpoint, which comes after the last. Peak memory is of a whole run, over that
 
 Then the parts of embedkit's step, and seconds to a dev nDCG@10, see eval.speed.training_profile and
 eval.speed.training_quality. `--sets` or `--quality` without a name, or `--profile-steps 0`, leave a part out. Writes
-results/training-<device>.json.
+results/training-<name>.json, by default the device's name.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
             figures["quality"] = [quality(name, args, folder / "quality" / name) for name in args.quality]
     facts = {key: getattr(args, key) for key in ("batch_size", "steps", "rounds", "precision")}
     Console().print_json(json.dumps({key: value for key, value in figures.items() if key != "speed"}))
-    path = save(SCRIPT, f"training-{args.device}", {**facts, "model": args.model.name, **figures})
+    path = save(SCRIPT, f"training-{args.name or args.device}", {**facts, "model": args.model.name, **figures})
     Console().print(f"written to {path.name}")
 
 
@@ -76,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quality-steps", type=int, default=60)
     parser.add_argument("--quality-every", type=int, default=10)
     parser.add_argument("--quality-documents", type=int, default=1000, help="that dev queries are asked of")
+    parser.add_argument("--name", help="of the results; default: the device's")
     args = parser.parse_args()
     args.precision = args.precision or ("bf16" if args.device == "cuda" else "fp32")
     args.model = args.model or ("bert-base" if args.device == "cuda" else minilm())
@@ -136,7 +137,7 @@ def _padding(batches: list[Texts], job: Job) -> dict[str, float]:
     """Tokens of a batch, and how many more there are where each column is padded to its longest text."""
     from transformers import AutoTokenizer
 
-    from embedkit.retrieval.encoder import load_model
+    from embedkit.retrieval.loading import load_model
 
     limit = load_model(Path(job.model), device="cpu").max_seq_length
     tokenizer = AutoTokenizer.from_pretrained(str(minilm()))

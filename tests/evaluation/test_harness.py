@@ -14,8 +14,9 @@ from embedkit.core.errors import StageError
 from embedkit.core.records import Corpus, Queries
 from embedkit.evaluation.containment import contained
 from embedkit.measures.ranking import mean_scores, per_query
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.identity import read_config
+from embedkit.retrieval.loading import load_model
 
 with contained():
     import mteb

@@ -20,7 +20,8 @@ from embedkit.evaluation.mirror.from_beir import mirror_from_beir
 from embedkit.evaluation.mirror.from_hub import mirror_from_hub
 from embedkit.evaluation.mirror.from_tables import mirror_from_tables
 from embedkit.measures.ranking import per_query
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
+from embedkit.retrieval.loading import load_model
 from tests.evaluation.mirror.facts import write_sts
 from tests.tiny import WORDS, write_jsonl
 

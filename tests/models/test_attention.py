@@ -7,7 +7,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from embedkit.core.errors import ModelError
 from embedkit.models.attention import attention_of, set_attention
-from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.loading import load_model
 from tests.tiny_backbones import FAMILIES, build_tiny_decoder
 
 

@@ -6,7 +6,7 @@ from embedkit.core.errors import ModelError
 from embedkit.core.progress import silent
 from embedkit.models.distillation import reduced, token_vectors, zipf_weights
 from embedkit.models.stage import Static
-from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.loading import load_model
 
 
 def test_weights_in_numbers():

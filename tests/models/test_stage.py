@@ -13,7 +13,8 @@ from embedkit.core.store import digests
 from embedkit.models.attention import attention_of
 from embedkit.models.stage import Backbone, Static, Towers
 from embedkit.modules import LATENT_ATTENTION, LAYERWISE_POOLING
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
+from embedkit.retrieval.loading import load_model
 from tests.tiny import WORDS
 
 TEXTS = [" ".join(WORDS[i : i + 1 + i % 7]) for i in range(20)]

@@ -4,7 +4,7 @@ from transformers import AutoTokenizer, LlamaTokenizer
 from embedkit.core.errors import ModelError
 from embedkit.models.stage import Backbone
 from embedkit.models.tokens import has_end, set_end, set_padding
-from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.loading import load_model
 from tests.tiny_backbones import build_tiny_decoder
 
 

@@ -122,7 +122,7 @@ def test_a_model_that_pools_all_layers_is_told(tiny_model, tmp_path):
 
     from embedkit.modules.layerwise_pooling import LayerwisePooling
     from embedkit.report.backends.pipeline import Pipeline
-    from embedkit.retrieval.encoder import load_model
+    from embedkit.retrieval.loading import load_model
 
     transformer = load_model(tiny_model, device="cpu")[0]
     transformer.model.config.output_hidden_states = True

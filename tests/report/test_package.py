@@ -152,7 +152,7 @@ def test_the_card_of_a_model_that_is_not_for_sentence_transformers_alone(tiny_mo
     from sentence_transformers import SentenceTransformer
 
     from embedkit.modules.latent_attention import LatentAttention
-    from embedkit.retrieval.encoder import load_model
+    from embedkit.retrieval.loading import load_model
 
     def fill(draft):
         modules = [load_model(tiny_model, device="cpu")[0], LatentAttention(32, 4, 2)]

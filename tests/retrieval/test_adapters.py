@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from embedkit.core.errors import ModelError
 from embedkit.retrieval.adapters import adapter_of, without_adapter
-from embedkit.retrieval.encoder import check_folder, load_model
+from embedkit.retrieval.loading import check_folder, load_model
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import torch
 from embedkit.core.errors import EmbedkitError, ModelError
 from embedkit.retrieval import backends
 from embedkit.retrieval.backends import check_backend, computing, loading
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
+from embedkit.retrieval.loading import load_model
 from tests.tiny import WORDS
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(9)]
@@ -62,7 +63,7 @@ def test_a_model_without_flash_attention_is_loaded_all_the_same(tiny_model, monk
     flash, plain = loading("torch", "bfloat16", None)
     monkeypatch.undo()
     assert flash == {**plain, "attn_implementation": "flash_attention_2"}
-    monkeypatch.setattr("embedkit.retrieval.encoder.loading", lambda *_: [flash, plain])
+    monkeypatch.setattr("embedkit.retrieval.loading.loading", lambda *_: [flash, plain])
     assert load_model(tiny_model, device="cpu").encode(TEXTS).shape == (9, 32)  # there is no flash attention here
     assert loading("torch", "float32", "cuda") == [plain]
 

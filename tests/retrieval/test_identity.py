@@ -45,6 +45,24 @@ def test_files_no_vector_depends_on_do_not_count(tiny_model, copy, name):
     assert model_digest(copy) == model_digest(tiny_model)
 
 
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("onnx/model.onnx", "onnx"), ("onnx/model.onnx.data", "onnx"), ("openvino/openvino_model.bin", "openvino")],
+)
+def test_an_export_counts_for_the_backend_that_reads_it(tiny_model, copy, name, backend):
+    backends = ("torch", "onnx", "openvino")
+    before = {kind: model_digest(tiny_model, kind) for kind in backends}
+    (copy / name).parent.mkdir()
+    (copy / name).write_bytes(b"a graph")
+    assert [kind for kind in backends if model_digest(copy, kind) != before[kind]] == [backend]
+
+
+def test_weights_in_a_folder_named_like_a_backend_count(tiny_model, copy):
+    (copy / "onnx").mkdir()
+    shutil.copyfile(copy / "model.safetensors", copy / "onnx" / "model.safetensors")
+    assert model_digest(copy) != model_digest(tiny_model)
+
+
 def test_a_file_of_the_same_name_in_a_module_counts(tiny_model, copy):
     (copy / "1_Pooling" / "stats.json").write_text("{}")
     assert model_digest(copy) != model_digest(tiny_model)

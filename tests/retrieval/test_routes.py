@@ -10,8 +10,8 @@ from sentence_transformers.base.modules import Normalize, Router
 
 from embedkit.core.errors import ModelError
 from embedkit.core.store import digests
-from embedkit.retrieval.encoder import load_model
 from embedkit.retrieval.identity import digest_of_files, model_digest, model_digests
+from embedkit.retrieval.loading import load_model
 from embedkit.retrieval.model_folder import describe
 from embedkit.retrieval.routes import Part, files_for, pipeline, router
 

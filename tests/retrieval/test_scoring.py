@@ -3,8 +3,9 @@ import pytest
 from embedkit.core.dataset import Dataset, read_dataset
 from embedkit.core.errors import DataError, RecipeError
 from embedkit.measures.ranking import per_query
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.index import Faiss
+from embedkit.retrieval.loading import load_model
 from embedkit.retrieval.scoring import score_split, search_split
 
 

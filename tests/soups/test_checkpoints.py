@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from embedkit.core.errors import ModelError
 from embedkit.core.store import digests
-from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.loading import load_model
 from embedkit.soups.checkpoints import Checkpoint, check_agreement, write_merged
 from embedkit.soups.methods import TaskArithmetic, Uniform, merge_tensors
 

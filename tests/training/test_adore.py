@@ -13,9 +13,10 @@ from embedkit.core.stage import Context
 from embedkit.core.stats import read_stats
 from embedkit.core.store import digests
 from embedkit.losses import InfoNCE, LambdaLoss, MarginMSE, Ragged
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.exact import look_exactly
 from embedkit.retrieval.identity import model_digests
+from embedkit.retrieval.loading import load_model
 from embedkit.training.adore import Adore
 from embedkit.training.assembly import Structure
 from embedkit.training.early_stopping import Evaluation

@@ -12,8 +12,9 @@ from embedkit.core.store import digests
 from embedkit.models.attention import attention_of
 from embedkit.models.stage import Backbone, Static, Towers
 from embedkit.models.static import RandomVectors
-from embedkit.retrieval.encoder import load_model, open_encoder
+from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.identity import model_digests, read_config
+from embedkit.retrieval.loading import load_model
 from embedkit.training.plain import TrainST
 from embedkit.training.stage import Train
 from tests.tiny import WORDS

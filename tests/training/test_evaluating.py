@@ -98,6 +98,20 @@ def test_averaged_weights_are_scored_and_kept(tiny_model, tiny_dataset, pairs, t
     )
 
 
+def test_weights_kept_from_before_averaging_are_told(tiny_model, tiny_dataset, pairs, tmp_path):
+    # 14 steps at a learning rate at which the model is soon worse than it was: the first score is the best
+    late = {"average": Average(start=0.9), "learning_rate": 0.05, "warmup": 0.0}
+    stage = evaluated(every=2, patience=2, updates=late)
+    stats = read_stats(run(stage, tiny_model, pairs, tmp_path / "a", data=tiny_dataset.path))
+    kept = stats["evaluation"]["kept"]
+    assert (
+        f"average: the weights that were kept are those of step {kept}, and averaging begins after step 13, so they "
+        "are not averaged; lower start"
+    ) in stats["warnings"]
+    whole = run(TRAIN.model_copy(update=late), tiny_model, pairs, tmp_path / "b")
+    assert not read_stats(whole)["warnings"]
+
+
 def test_a_training_in_parts_is_evaluated_as_one(tiny_model, tiny_dataset, pairs, tmp_path):
     fields = {"every": 3, "updates": {"learning_rate": 0.05, "warmup": 0.0, "steps": 8}}
     whole = run(evaluated(**fields), tiny_model, pairs, tmp_path / "whole", data=tiny_dataset.path)

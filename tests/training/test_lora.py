@@ -13,7 +13,7 @@ from tokenizers.models import WordLevel
 
 from embedkit.core.errors import ModelError
 from embedkit.core.store import digests
-from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.loading import load_model
 from embedkit.retrieval.model_folder import describe
 from embedkit.training.lora import LoRA, adapted, add_adapter
 from embedkit.training.stage import Train

@@ -312,7 +312,7 @@ def test_the_estimate_knows_rows_and_other_models():
 
 
 def test_a_guide_stored_in_half_precision_computes_in_full(tiny_model, tmp_path):
-    from embedkit.retrieval.encoder import load_model
+    from embedkit.retrieval.loading import load_model
 
     model = load_model(tiny_model, device="cpu")
     model.bfloat16().save(str(tmp_path), create_model_card=False)

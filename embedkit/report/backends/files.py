@@ -13,7 +13,7 @@ from torch.export import Dim
 
 from embedkit.core.errors import ModelError
 from embedkit.report.backends.pipeline import Pipeline
-from embedkit.retrieval.encoder import in_one_line
+from embedkit.retrieval.loading import in_one_line
 
 ONNX: Final = Path("onnx", "model.onnx")
 OPENVINO: Final = Path("openvino", "openvino_model.xml")

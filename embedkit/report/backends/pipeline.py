@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from embedkit.core.errors import ModelError
 from embedkit.modules.layerwise_pooling import LayerwisePooling
-from embedkit.retrieval.encoder import load_model
+from embedkit.retrieval.loading import load_model
 
 Features = dict[str, Any]
 _OF_ALL_LAYERS: Final = (LayerwisePooling, WeightedLayerPooling)
