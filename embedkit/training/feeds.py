@@ -1,12 +1,11 @@
 """What each source of a `train` stage gives to its batches, and when it is its turn."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from embedkit.core.errors import DataError
 from embedkit.core.stage import Artifact, Context
-from embedkit.retrieval.encoder import StoredEncoder, open_encoder
+from embedkit.retrieval.encoder import open_encoder
 from embedkit.training.collator import Feed
 from embedkit.training.examples import open_examples
 from embedkit.training.guides import guide_vectors
@@ -40,13 +39,7 @@ def open_feeds(
     ]
     shares = spec.mixing.parts(sources, [len(examples.rows) for examples in made])
     turns = Turns(shares, steps=_steps(spec, inputs, len(made[0].rows), shares[0]), seed=spec.seed)
-
-    @cache
-    def guide() -> StoredEncoder:
-        if spec.guide is None:
-            raise DataError("a loss needs a guide: the name of a model stage")
-        return open_encoder(inputs[spec.guide].path, context)
-
+    guide = None if spec.guide is None else open_encoder(inputs[spec.guide].path, context)
     feeds = []
     for number, (source, examples) in enumerate(zip(sources, made, strict=True)):
         seed = mixed(spec.seed, number) if number else spec.seed
@@ -58,7 +51,11 @@ def open_feeds(
         if orders is not None:
             order = orders.of(number, source.batches, examples, prompts, batch_size=size, steps=steps, seed=seed)
         batches = Batches(examples, batch_size=size, steps=steps, seed=seed, order=order)
-        vectors = guide_vectors(guide(), examples) if "guide" in source.loss.needs else None
+        vectors = None
+        if "guide" in source.loss.needs:
+            if guide is None:
+                raise DataError(f"loss {source.loss.kind} needs a guide: the name of a model stage")
+            vectors = guide_vectors(guide, examples)
         feeds.append(Feed(examples, batches, source.picks, prompts, source.loss.needs, vectors))
     return feeds, turns
 
