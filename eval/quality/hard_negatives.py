@@ -12,6 +12,7 @@ same command goes on. Writes results/hard_negatives-DIR.json and .md beside this
 """
 
 import argparse
+import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -73,8 +74,9 @@ def main() -> None:
     write_subset(args.data, args.documents, study.subset)
     figures = {"data": args.data.name} | study.run()
     path = save("eval.quality.hard_negatives", f"hard_negatives-{args.data.name}", figures)
-    path.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
-    sys.stdout.write(markdown(figures))
+    table = markdown(json.loads(path.read_text(encoding="utf-8")))
+    path.with_suffix(".md").write_text(table, encoding="utf-8")
+    sys.stdout.write(table)
 
 
 def _arguments() -> argparse.Namespace:

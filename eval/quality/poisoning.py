@@ -17,6 +17,7 @@ results/poisoning.json, .md and .png beside this file: figures, no texts.
 """
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,9 +71,10 @@ def main() -> None:
         args.data, target, args.draws, LEVELS, steps=STATIC_STEPS, store=store, out=args.out
     )
     path = save("eval.quality.poisoning", "poisoning", figures)
-    path.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
-    plot(figures, path.with_suffix(".png"))
-    console.print(markdown(figures), markup=False)
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    path.with_suffix(".md").write_text(markdown(recorded), encoding="utf-8")
+    plot(recorded, path.with_suffix(".png"))
+    console.print(markdown(recorded), markup=False)
 
 
 def _arguments() -> argparse.Namespace:
