@@ -45,20 +45,27 @@ AGREE: Final = {"fp32": 2e-4, "bf16": 2e-2}  # how far losses may be apart, rela
 def main() -> None:
     """Measure, print and write."""
     args = _arguments()
-    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         args.model = bert_base(minilm(), folder / "bert-base") if args.model == "bert-base" else Path(args.model)
+        facts = {key: getattr(args, key) for key in ("batch_size", "steps", "rounds", "precision")}
+        figures: dict[str, Any] = {"speed": [], "profile": {}, "quality": []}
+
+        def keep() -> Path:  # after each part: a run takes hours
+            found = {key: value for key, value in figures.items() if value}
+            return save(SCRIPT, f"training-{args.name or args.device}", {**facts, "model": args.model.name, **found})
+
         jobs = {name: _job(name, args, folder / name) for name in args.sets}
-        figures["speed"] = [_measure(name, job, args, folder / name) for name, job in jobs.items()]
-        if args.profile_steps:
-            figures["profile"] = {name: profile(replace(job, steps=args.profile_steps)) for name, job in jobs.items()}
-        if args.quality:
-            figures["quality"] = [quality(name, args, folder / "quality" / name) for name in args.quality]
-    facts = {key: getattr(args, key) for key in ("batch_size", "steps", "rounds", "precision")}
+        for name, job in jobs.items():
+            figures["speed"].append(_measure(name, job, args, folder / name))
+            if args.profile_steps:
+                figures["profile"][name] = profile(replace(job, steps=args.profile_steps))
+            keep()
+        for name in args.quality:
+            figures["quality"].append(quality(name, args, folder / "quality" / name))
+            keep()
     Console().print_json(json.dumps({key: value for key, value in figures.items() if key != "speed"}))
-    path = save(SCRIPT, f"training-{args.name or args.device}", {**facts, "model": args.model.name, **figures})
-    Console().print(f"written to {path.name}")
+    Console().print(f"written to {keep().name}")
 
 
 def _arguments() -> argparse.Namespace:
