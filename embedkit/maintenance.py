@@ -53,8 +53,10 @@ def entries(store: Store) -> list[Entry]:
 
 
 def _embedders(folder: Path) -> set[str]:
-    """What vectors that an artifact gives are kept under, whichever of its towers and backends made them."""
-    with contextlib.suppress(ModelError):  # no model, or a damaged one
+    """What the vectors of an artifact are kept under, whichever of its towers and backends made them."""
+    if read_manifest(folder).type != "model":
+        return set()
+    with contextlib.suppress(ModelError):  # a damaged one has none to be found again
         return {found for backend in get_args(Backend) for found in model_digests(folder, backend).values()}
     return set()
 

@@ -19,7 +19,8 @@ from embedkit.evaluation.compression.stage import Compress
 from embedkit.evaluation.contamination.stage import Contamination
 from embedkit.evaluation.stage import Evaluate
 from embedkit.expansion import SUITE, expand_suites
-from embedkit.mining.stage import Mine, Teach
+from embedkit.mining.stage import Mine
+from embedkit.mining.teach import Teach
 from embedkit.models.stage import Backbone, Static, Towers
 from embedkit.plan import check
 from embedkit.refresh import Refresh, Rounds, complete_schema, tagged

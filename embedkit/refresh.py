@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field, PositiveInt, ValidationInfo, model_
 from embedkit.core.errors import Problem
 from embedkit.core.spec import Location
 from embedkit.core.stage import Artifact, Context, Stage
-from embedkit.mining.stage import Mine, Teach
+from embedkit.mining.stage import Mine
+from embedkit.mining.teach import Teach
 from embedkit.training.parts import Part
 from embedkit.training.stage import Train
 

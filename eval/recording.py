@@ -4,7 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,13 @@ from embedkit.machine import machine, versions
 ROOT = Path(__file__).parents[1]
 
 
-def save(script: str, name: str, figures: Mapping[str, Any]) -> Path:
-    """Write `figures` to results/<name>.json beside the script, given as a module's name."""
+def save(
+    script: str, name: str, figures: Mapping[str, Any], *, table: Callable[[Mapping[str, Any]], str] | None = None
+) -> Path:
+    """Write `figures` to results/<name>.json beside the script, given as a module's name.
+
+    `table` makes of all that is in the file, what made it included, the text of a .md beside it.
+    """
     folder = ROOT.joinpath(*script.split(".")[:-1], "results")
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.json"
@@ -24,7 +29,10 @@ def save(script: str, name: str, figures: Mapping[str, Any]) -> Path:
         "machine": machine(),
         "versions": versions(),
     }
-    path.write_text(json.dumps(facts | dict(figures), indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(facts | dict(figures), indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+    if table is not None:
+        path.with_suffix(".md").write_text(table(json.loads(text)), encoding="utf-8")
     return path
 
 

@@ -41,3 +41,16 @@ def encode_flops(size: Size, *, texts: int, tokens: float) -> float:
 def encode_memory(size: Size, *, texts: int, batch_tokens: int = 16_384) -> int:
     """Bytes: weights, activations of one batch of about `batch_tokens` tokens, and the float32 vectors."""
     return 4 * size.parameters + 64 * batch_tokens * max(size.dimensions, 1) + 4 * texts * size.dimensions
+
+
+def encode_all(data: Size, model: Size, *, queries: int) -> Estimate:
+    """What encoding the corpus of `data` and so many of its queries takes."""
+    limit = model.max_tokens or float("inf")
+    document_tokens, query_tokens = min(data.document_tokens, limit), min(data.query_tokens, limit)
+    return Estimate(
+        rows=data.documents + queries,
+        tokens=int(data.documents * document_tokens + queries * query_tokens),
+        flops=encode_flops(model, texts=data.documents, tokens=document_tokens)
+        + encode_flops(model, texts=queries, tokens=query_tokens),
+        memory=encode_memory(model, texts=data.documents + queries),
+    )

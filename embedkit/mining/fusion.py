@@ -4,7 +4,7 @@ To add a fusion of scores: write a class, then add it to `AnyFusion`.
 
 Teachers score on scales of their own (BM25 from 0 up, cosines up to 1, logits anywhere), so their scores are never
 added as they are. Every fusion looks at one query's list at a time; what it gives depends on the whole list, which is
-why lists that are to be compared must be made in the same way (see `embedkit.mining.stage.Teach`).
+why lists that are to be compared must be made in the same way (see `embedkit.mining.teach.Teach`).
 """
 
 import abc

@@ -17,7 +17,7 @@ from embedkit.retrieval.encoder import StoredEncoder, open_encoder
 from embedkit.retrieval.nearest import Vectors
 
 if TYPE_CHECKING:
-    from embedkit.mining.stage import Teach
+    from embedkit.mining.teach import Teach
 
 T = TypeVar("T")
 _SUSPICIOUS = 0.2  # share of negatives above their positive that is worth a warning

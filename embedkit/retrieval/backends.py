@@ -30,7 +30,7 @@ def check_backend(backend: Backend, precision: Precision) -> None:
         )
 
 
-def loading(
+def model_kwargs(
     backend: Backend, precision: Precision, device: str | None, attention: Attention = "auto"
 ) -> list[dict[str, Any]]:
     """`model_kwargs` for `SentenceTransformer`: the best first, and what to try if a model cannot do that.

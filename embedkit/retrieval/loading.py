@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from embedkit.core.errors import ModelError
 from embedkit.modules import TYPES, module_classes
 from embedkit.retrieval.adapters import adapter_of, merge_adapter, without_adapter
-from embedkit.retrieval.backends import Attention, check_backend, loading
+from embedkit.retrieval.backends import Attention, check_backend, model_kwargs
 from embedkit.retrieval.identity import Backend, Precision, read_config, read_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def load_model(
     check_backend(backend, precision)
     from sentence_transformers import SentenceTransformer
 
-    *better, last = loading(backend, precision, device, attention)
+    *better, last = model_kwargs(backend, precision, device, attention)
     make: Callable[..., SentenceTransformer] = SentenceTransformer
     if any(name in TYPES for name in _module_types(folder)):  # what its own trainer does for classes already imported
         make = partial(SentenceTransformer._load_with_module_classes, module_classes=module_classes())

@@ -10,7 +10,6 @@ file.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,10 +68,8 @@ def main() -> None:
     for name in args.sets:
         sets[name] = _one(args.data / name, args)
         Console(highlight=False).print("\n".join([name, *sets[name]["summary"]]), soft_wrap=True)
-    path = save("eval.quality.compression", "compression", {"sets": sets})
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    path.with_suffix(".md").write_text(markdown(recorded), encoding="utf-8")
-    plot(recorded, path.with_suffix(".png"))
+    path = save("eval.quality.compression", "compression", {"sets": sets}, table=markdown)
+    plot({"sets": sets}, path.with_suffix(".png"))
 
 
 def _arguments() -> argparse.Namespace:

@@ -28,7 +28,8 @@ from embedkit.losses import (
 from embedkit.losses.blocks import Direction
 from embedkit.mining.filters import PercentOfPositive
 from embedkit.mining.fusion import AnyFusion, MinMax, ZScore
-from embedkit.mining.stage import Mine, Teach
+from embedkit.mining.stage import Mine
+from embedkit.mining.teach import Teach
 from embedkit.mining.teacher import BM25, Encoder
 from embedkit.training.options import Training
 from embedkit.training.peers import MultipleNegativesRankingLoss

@@ -53,8 +53,7 @@ def main() -> None:
         Console(highlight=False).print(f"{name}: {sets[name]['queries']} queries")
     figures = {"negatives": args.negatives, "hidings": args.hidings, "top_k": TOP_K}
     figures |= {"default": DEFAULT.model_dump(mode="json"), "parity": parity, "sets": sets}
-    path = save("eval.quality.false_negatives", "false_negatives", figures)
-    path.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
+    path = save("eval.quality.false_negatives", "false_negatives", figures, table=markdown)
     plot(figures, path.with_suffix(".png"))
 
 

@@ -12,7 +12,6 @@ same command goes on. Writes results/hard_negatives-DIR.json and .md beside this
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -73,10 +72,8 @@ def main() -> None:
     study = Study(args.steps, args.negatives, args.seeds, args.store, args.out / args.data.name)
     write_subset(args.data, args.documents, study.subset)
     figures = {"data": args.data.name} | study.run()
-    path = save("eval.quality.hard_negatives", f"hard_negatives-{args.data.name}", figures)
-    table = markdown(json.loads(path.read_text(encoding="utf-8")))
-    path.with_suffix(".md").write_text(table, encoding="utf-8")
-    sys.stdout.write(table)
+    path = save("eval.quality.hard_negatives", f"hard_negatives-{args.data.name}", figures, table=markdown)
+    sys.stdout.write(path.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 def _arguments() -> argparse.Namespace:

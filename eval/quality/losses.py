@@ -11,7 +11,6 @@ goes on. Writes results/losses.json and results/losses.md beside this file; with
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -58,9 +57,8 @@ def main() -> None:
     Terminal(highlight=False).print(study.outlook())
     if args.plan:
         return
-    path = save("eval.quality.losses", "losses", {"data": args.data.name} | study.run())
-    figures = json.loads(path.read_text(encoding="utf-8"))
-    path.with_suffix(".md").write_text(markdown(figures), encoding="utf-8")
+    figures = {"data": args.data.name} | study.run()
+    save("eval.quality.losses", "losses", figures, table=markdown)
     show(figures)
 
 

@@ -17,7 +17,6 @@ results/poisoning.json, .md and .png beside this file: figures, no texts.
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,11 +69,9 @@ def main() -> None:
     figures["honest"] = false_alarms(
         args.data, target, args.draws, LEVELS, steps=STATIC_STEPS, store=store, out=args.out
     )
-    path = save("eval.quality.poisoning", "poisoning", figures)
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    path.with_suffix(".md").write_text(markdown(recorded), encoding="utf-8")
-    plot(recorded, path.with_suffix(".png"))
-    console.print(markdown(recorded), markup=False)
+    path = save("eval.quality.poisoning", "poisoning", figures, table=markdown)
+    plot(figures, path.with_suffix(".png"))
+    console.print(path.with_suffix(".md").read_text(encoding="utf-8"), markup=False)
 
 
 def _arguments() -> argparse.Namespace:

@@ -24,7 +24,8 @@ from embedkit.mining.filters import PercentOfPositive, RankWindow, ScoreRange
 from embedkit.mining.fusion import MinMax
 from embedkit.mining.hybrid import BM25Search
 from embedkit.mining.sampling import Random
-from embedkit.mining.stage import Mine, Teach
+from embedkit.mining.stage import Mine
+from embedkit.mining.teach import Teach
 from embedkit.mining.teacher import BM25, Encoder
 from embedkit.retrieval.index import Faiss
 

@@ -7,7 +7,7 @@ import torch
 
 from embedkit.core.errors import EmbedkitError, ModelError
 from embedkit.retrieval import backends
-from embedkit.retrieval.backends import check_backend, computing, loading
+from embedkit.retrieval.backends import check_backend, computing, model_kwargs
 from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.loading import load_model
 from tests.tiny import WORDS
@@ -35,7 +35,7 @@ def test_a_backend_that_does_not_fit_the_other_libraries_is_one_line(monkeypatch
 
     monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(EmbedkitError, match="is installed but cannot be used") as error:
-        loading(backend, "float32", "cpu")
+        model_kwargs(backend, "float32", "cpu")
     assert "\n" not in str(error.value)
 
 
@@ -43,7 +43,7 @@ def test_a_backend_that_does_not_fit_the_other_libraries_is_one_line(monkeypatch
 def test_vectors_of_other_backends_are_those_of_torch(tiny_model, context, backend):
     try:
         check_backend(backend, "float32")
-        loading(backend, "float32", "cpu")
+        model_kwargs(backend, "float32", "cpu")
     except EmbedkitError as error:
         pytest.skip(str(error))
     found = open_encoder(tiny_model, context, backend=backend).documents(TEXTS)
@@ -53,19 +53,19 @@ def test_vectors_of_other_backends_are_those_of_torch(tiny_model, context, backe
 def test_openvino_computes_in_the_precision_it_is_told(monkeypatch):
     """Its own choice is bfloat16 on processors that have it."""
     monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(OVModelForFeatureExtraction=None))
-    kwargs = [loading("openvino", precision, "cpu") for precision in ("float32", "bfloat16")]
+    kwargs = [model_kwargs("openvino", precision, "cpu") for precision in ("float32", "bfloat16")]
     assert kwargs == [[{"ov_config": {"INFERENCE_PRECISION_HINT": hint}}] for hint in ("f32", "bf16")]
 
 
 def test_a_model_without_flash_attention_is_loaded_all_the_same(tiny_model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(backends, "_installed", lambda name: True)
-    flash, plain = loading("torch", "bfloat16", None)
+    flash, plain = model_kwargs("torch", "bfloat16", None)
     monkeypatch.undo()
     assert flash == {**plain, "attn_implementation": "flash_attention_2"}
-    monkeypatch.setattr("embedkit.retrieval.loading.loading", lambda *_: [flash, plain])
+    monkeypatch.setattr("embedkit.retrieval.loading.model_kwargs", lambda *_: [flash, plain])
     assert load_model(tiny_model, device="cpu").encode(TEXTS).shape == (9, 32)  # there is no flash attention here
-    assert loading("torch", "float32", "cuda") == [plain]
+    assert model_kwargs("torch", "float32", "cuda") == [plain]
 
 
 def test_only_products_are_in_half_precision():

@@ -23,11 +23,6 @@ from tests.tiny import WORDS
 TEXTS = [" ".join(WORDS[i % 40 : i % 40 + 1 + i % 9]) for i in range(40)]
 
 
-@pytest.fixture
-def copy(tiny_model, tmp_path):
-    return shutil.copytree(tiny_model, tmp_path / "copy")
-
-
 def configure(folder, **changes):
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | changes))

@@ -13,11 +13,6 @@ from embedkit.core.store import Store, digests
 from embedkit.retrieval.identity import CONFIG, digest_of_files, model_digest, read_config, vector_identity
 
 
-@pytest.fixture
-def copy(tiny_model, tmp_path):
-    return shutil.copytree(tiny_model, tmp_path / "copy")
-
-
 def configure(folder, **changes):
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | changes))

@@ -1,17 +1,11 @@
 import json
 import logging
-import shutil
 
 import pytest
 
 from embedkit.core.errors import ModelError
 from embedkit.retrieval.encoder import open_encoder
 from embedkit.retrieval.loading import load_model
-
-
-@pytest.fixture
-def copy(tiny_model, tmp_path):
-    return shutil.copytree(tiny_model, tmp_path / "copy")
 
 
 def test_loading_is_quiet(tiny_model, capfd, caplog):

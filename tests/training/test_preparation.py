@@ -180,7 +180,7 @@ def test_without_padding_where_that_can_be(tiny_model, monkeypatch):
         asked.append(args)
         return [{"use_safetensors": True}]
 
-    monkeypatch.setattr("embedkit.retrieval.loading.loading", loading)
+    monkeypatch.setattr("embedkit.retrieval.loading.model_kwargs", loading)
     open_model(tiny_model, SHORT)
     open_model(tiny_model, SHORT.model_copy(update={"precision": "bf16"}))
     assert [(precision, attention) for _, precision, _, attention in asked] == [

@@ -19,7 +19,8 @@ from embedkit.core.store import digests
 from embedkit.data.stage import Data
 from embedkit.losses import Batch, Guided, InfoNCE, Loss, MarginMSE, Pearson, SoftLabelInfoNCE
 from embedkit.mining.filters import PercentOfPositive
-from embedkit.mining.stage import Mine, Teach
+from embedkit.mining.stage import Mine
+from embedkit.mining.teach import Teach
 from embedkit.mining.teacher import BM25
 from embedkit.recipe import AnyStage
 from embedkit.training.mixing import Sizes, apportion
