@@ -73,7 +73,8 @@ class Batches:
         self.order = order or shuffled(len(examples.rows), seed=seed)
         self._conflicts = Conflicts(examples)
         self._made: deque[_Made] = deque(maxlen=2)  # the ones before as well: whoever asks may look back
-        self._short: dict[int, Places] = {}  # first step of what was made together -> steps whose batches are not full
+        # first step of what was made together -> steps whose batches are not full, and how many rows each lacks
+        self._short: dict[int, tuple[Places, Places]] = {}
 
     def __len__(self) -> int:
         return self.steps
@@ -85,13 +86,14 @@ class Batches:
         turns, rows = np.divmod(made.batches[step - made.first], len(self.examples.rows))
         return list(map(Draw, rows.tolist(), turns.tolist()))
 
-    def short(self, steps: int | None = None) -> int:
-        """How many of the first `steps` batches, or of all, are smaller than `batch_size`. Costs what is still to be
-        made of them."""
-        steps = self.steps if steps is None else steps
-        if steps:
-            self._holding(steps - 1)
-        return sum(int(np.count_nonzero(places < steps)) for places in self._short.values())
+    def lacking(self, begin: int = 0, end: int | None = None) -> Places:
+        """How many rows each batch lacks that is smaller than `batch_size`, of the steps from `begin` to `end`, or to
+        the last. Costs what is still to be made of them."""
+        end = self.steps if end is None else end
+        if end:
+            self._holding(end - 1)
+        found = [rows[(begin <= steps) & (steps < end)] for steps, rows in self._short.values()]
+        return np.concatenate([np.empty(0, dtype=np.int64), *found])
 
     def _holding(self, step: int) -> "_Made":
         """What was made together with the batch of a step."""
@@ -122,7 +124,8 @@ class Batches:
         first, batches = last.end if last else 0, filler.batches
         if there.groups is not None:
             batches = batches.take(np.random.default_rng([self.seed, number, 1]).permutation(len(batches)))
-        self._short[first] = first + np.flatnonzero(batches.lengths < self.batch_size)
+        short = np.flatnonzero(batches.lengths < self.batch_size)
+        self._short[first] = first + short, self.batch_size - batches.lengths[short]
         rest = np.array(filler.rest(), dtype=np.int64)
         return _Made(number, there, stop, first, batches, rest, 0 if len(batches) else tried)
 

@@ -38,15 +38,17 @@ def stats_of_sources(
     for number, (feed, source) in enumerate(zip(feeds, sources, strict=True)):
         steps = [i for i in range(len(history)) if turns[i][0] == number]
         logged = [history[i] for i in steps if i >= begin]
-        part = training_stats(feed.examples, logged, rows=len(logged) * feed.batches.batch_size, prompts=feed.prompts)
+        lacking = feed.batches.lacking(len(steps) - len(logged), len(steps))
+        rows = len(logged) * feed.batches.batch_size - int(lacking.sum())
+        part = training_stats(feed.examples, logged, rows=rows, prompts=feed.prompts)
         part["counts"]["negatives_per_query"] = _shown(feed)
         if source.batches.kind != "random":
             order: Any = feed.batches.order  # see `topics.Alike`
             part["batches"] = order.facts()
             part["warnings"] += order.warnings()
-        if short := feed.batches.short(len(steps)):
+        if len(lacking):
             part["warnings"].append(
-                f"{short} of {len(steps)} batches have fewer than {feed.batches.batch_size} queries: "
+                f"{len(lacking)} of {len(logged)} batches have fewer than {feed.batches.batch_size} queries: "
                 "too few queries are without a document in common"
             )
         parts.append(part)
@@ -77,8 +79,8 @@ def _of_all(
         "history": [{**entry, "source": turns[i][0]} for i, entry in enumerate(history)],
         "prompts": parts[0]["prompts"],
         "sources": [
-            {"loss": source.loss.model_dump(mode="json"), "share": source.share}
+            {"loss": source.loss.model_dump(mode="json"), "share": steps / len(turns)}
             | {name: part[name] for name in ("counts", "batches") if name in part}
-            for source, part in zip(sources, parts, strict=True)
+            for source, part, steps in zip(sources, parts, turns.counts, strict=True)
         ],
     }

@@ -115,11 +115,11 @@ def test_batches_are_those_of_plain_loops(rows, known, size, seed, kind):
     batches = Batches(data, batch_size=size, steps=25, seed=seed, order=order)
     expected = loops(data, size, order, 25, seed)
     assert [batches[step] for step in range(25)] == expected
-    assert batches.short() == sum(len(batch) < size for batch in expected)
+    assert batches.lacking().tolist() == [size - len(batch) for batch in expected if len(batch) < size]
     again = Batches(data, batch_size=size, steps=25, seed=seed, order=order)
     places = np.random.default_rng(seed).permutation(25).tolist()
     assert [again[step] for step in places] == [expected[step] for step in places]
-    assert again.short() == batches.short()
+    assert again.lacking().tolist() == batches.lacking().tolist()
 
 
 @pytest.mark.parametrize("rows", [1, 7, 40])
@@ -127,7 +127,7 @@ def test_batches_do_not_depend_on_how_many_rows_are_looked_at_at_a_time(rows, mo
     data = examples([(i, [i * 7 % 50], []) for i in range(100)])
     whole = Batches(data, batch_size=6, steps=80, seed=1)
     expected = [whole[step] for step in range(80)]
-    assert whole.short() == 0
+    assert not len(whole.lacking())
     monkeypatch.setattr(samplers, "_AT_A_TIME", rows)
     parts = Batches(data, batch_size=6, steps=80, seed=1)
     assert [parts[step] for step in range(80)] == expected

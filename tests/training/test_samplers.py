@@ -37,7 +37,7 @@ def test_no_batch_has_a_query_twice_or_a_positive_known_to_another(rows, known, 
                     one, other = data.rows[a.row], data.rows[b.row]
                     assert one.query != other.query
                     assert data.known[other.query].isdisjoint(one.positives)
-    assert batches.short() == sum(len(batch) < size for batch in made)
+    assert batches.lacking().tolist() == [size - len(batch) for batch in made if len(batch) < size]
 
 
 @settings(max_examples=40, deadline=None)
@@ -76,7 +76,9 @@ def test_each_turn_has_an_order_of_its_own():
 def test_one_popular_document_makes_small_batches_and_not_an_endless_search():
     batches = Batches(examples([(i, [0], []) for i in range(20)]), batch_size=4, steps=5, seed=0)
     assert [len(batches[step]) for step in range(5)] == [1] * 5
-    assert batches.short() == 5
+    assert batches.lacking().tolist() == [3] * 5
+    assert batches.lacking(1, 3).tolist() == [3] * 2
+    assert batches.lacking(0, 0).tolist() == []
 
 
 def test_outside_the_run_is_an_index_error():
@@ -87,7 +89,7 @@ def test_outside_the_run_is_an_index_error():
 def test_a_hundred_thousand_rows_are_quick():
     data = examples([(i, [i // 3], []) for i in range(100_000)])
     start = time.process_time()
-    assert Batches(data, batch_size=256, steps=390, seed=0).short() == 0
+    assert len(Batches(data, batch_size=256, steps=390, seed=0).lacking()) == 0
     assert time.process_time() - start < 3
 
 
@@ -101,7 +103,7 @@ def test_what_was_made_is_not_made_again():
     batches = Batches(data, batch_size=10, steps=95, seed=0, order=order)
     for step in range(95):
         batches[step], batches[max(0, step - 1)]  # a look back, as for the ids of a batch that went wrong
-    assert batches.short() == 0
+    assert not len(batches.lacking())
     assert asked == sorted(set(asked))
     batches[0]
     assert asked[-1] == 0

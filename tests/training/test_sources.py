@@ -252,8 +252,8 @@ def test_sources_take_turns_each_with_its_loss(tiny_model, pairs, sts, tmp_path)
     assert [numbers.count(i) for i in (0, 1)] == [10, 5]
     assert [entry["step"] for entry in stats["history"]] == list(range(1, 16))
     assert [(s["loss"]["kind"], s["share"], s["counts"]["steps"]) for s in stats["sources"]] == [
-        ("infonce", 1.0, 10),
-        ("pearson", 0.5, 5),
+        ("infonce", 10 / 15, 10),
+        ("pearson", 5 / 15, 5),
     ]
     assert [s["counts"]["negatives_per_query"] for s in stats["sources"]] == [2.0, 0]
     rows = [len(read_pairs(path).rows) for path in (pairs, sts)]
