@@ -15,7 +15,7 @@ def push(
     model: Annotated[
         Path,
         typer.Argument(
-            help="The folder of a released model, e.g. runs/quickstart/release.", show_default=False, metavar="MODEL"
+            help="The folder of a released model, e.g. runs/quickstart/model.", show_default=False, metavar="MODEL"
         ),
     ],
     name: Annotated[str, typer.Argument(help="Where to on the hub.", show_default=False, metavar="ORG/NAME")],
