@@ -293,6 +293,9 @@ MISTAKES = {
     "an unknown field": ("", ["--set", "mined.negtives=3"], "--set mined.negtives=3: stages.mined.negtives: "),
     "an unknown format": ("", ["--format", "ntuple", "--to", "x.parquet"], "format 'ntuple': there is none of"),
     "a format to nowhere": ("", ["--format", "n-tuple"], "--to: is missing; --format and --to go together"),
+    "a file where the pairs will be": (
+        "", ["--format", "triplet", "--to", "out/mined/x.jsonl"], "--to out/mined/x.jsonl: is inside out/mined, which",
+    ),
     "a file of another kind": ("", ["--format", "n-tuple", "--to", "x.csv"], "--to x.csv: n-tuple is written to files"),
 }  # fmt: skip
 

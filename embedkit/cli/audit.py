@@ -52,6 +52,9 @@ def audit(
     if (sample is None) != (to is None):
         raise RecipeError("--sample and --to go together: how many negatives to judge, and the file to write them to")
     if sample is not None and to is not None:
+        others = {"against": against, "judgements": judgements, "examples": examples, "out": out, "json": as_json}
+        if given := [name for name, value in others.items() if value]:
+            raise RecipeError(f"--{given[0]}: does not go with --sample, which only writes what is to be judged")
         _write_sample(pairs, sample, to, seed)
         return
     with Console(as_json=False) as console:
@@ -119,11 +122,10 @@ def _write_sample(pairs: Path, sample: int, to: Path, seed: int) -> None:
 
 
 def _write(out: Path, pairs: Path, found: Mapping[str, Any]) -> None:
-    from embedkit.core.store import write_atomically
+    from embedkit.core.store import check_outside, write_atomically
     from embedkit.report.audit import render_audit
 
-    if out.resolve().is_relative_to(pairs.resolve()):
-        raise DataError(f"{out}: is inside {pairs}, which must stay as it was made; write to another folder")
+    check_outside(out, pairs)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "audit.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_atomically(out / "audit.html", render_audit(_name(pairs), found))

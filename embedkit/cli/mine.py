@@ -1,7 +1,7 @@
 """The command `mine`: hard negatives for a corpus and its queries."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -9,9 +9,6 @@ from embedkit.cli.mine_export import Export
 from embedkit.cli.mine_told import STAGE, print_told, told_of
 from embedkit.cli.options import File, Many, Words, option
 from embedkit.core.errors import EmbedkitError, RecipeError
-
-if TYPE_CHECKING:
-    pass
 
 _PARTS: Final = ("index", "hybrid", "signals", "filters", "sampling", "fill", "groups")  # components of the stage
 _PLACES: Final = {  # parameter -> the field it sets
@@ -171,7 +168,7 @@ def mine(
         parts={name: given[name] for name in _PARTS},
         fields={f"--{name.replace('_', '-')}": (where, given[name]) for name, where in _PLACES.items()},
     )
-    recipe, export = draft.build(settings or ()), Export.of(kind, to, push_to_hub, force=force)
+    recipe, export = draft.build(settings or ()), Export.of(kind, to, push_to_hub, pairs=out / STAGE, force=force)
     _make_folder(out)
     if recipe_out is not None:
         write_recipe(recipe_out, draft.text(recipe, recipe_out))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.core.errors import DataError, RecipeError
+from embedkit.core.errors import EmbedkitError, RecipeError
 
 if TYPE_CHECKING:
     from embedkit.cli.console import Console
@@ -21,19 +21,19 @@ class Export:
     force: bool
 
     @staticmethod
-    def of(kind: str | None, to: Path | None, push_to: str | None, *, force: bool) -> "Export | None":
-        """None if nothing is asked for."""
+    def of(kind: str | None, to: Path | None, push_to: str | None, *, pairs: Path, force: bool) -> "Export | None":
+        """Of the pairs that are going to be in the folder `pairs`; None if nothing is asked for."""
         if kind is None and to is None and push_to is None:
             return None
         if kind is None or to is None:
             raise RecipeError(f"--{'to' if kind else 'format'}: is missing; --format and --to go together")
-        from embedkit.exports import format_named
+        from embedkit.exports import format_named, target_files
 
         form = format_named(kind, {})
-        if to.suffix not in form.suffixes:
-            raise RecipeError(f"--to {to}: {kind} is written to files that end in {' or '.join(form.suffixes)}")
-        if to.exists() and not force:
-            raise DataError(f"--to {to}: is there already; --force writes it anew")
+        try:
+            target_files(pairs, to, form, force=force)
+        except EmbedkitError as error:
+            raise type(error)(f"--to {error}") from error
         if push_to is not None:
             from embedkit.retrieval.hub import check_online
 

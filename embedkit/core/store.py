@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from embedkit.core.errors import ArtifactError
+from embedkit.core.errors import ArtifactError, DataError
 from embedkit.core.progress import Emit, ignore
 from embedkit.core.stage import Artifact
 
@@ -196,6 +196,12 @@ def write_atomically(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     draft.replace(path)
     sync_folder(path.parent)
+
+
+def check_outside(path: Path, folder: Path) -> None:
+    """Raise `DataError` if `path` lies in `folder`, which something made and nobody is to change."""
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{path}: is inside {folder}, which must stay as it was made; write to another folder")
 
 
 def sync_tree(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from embedkit.core.errors import RecipeError, did_you_mean
-from embedkit.exports.exporter import Exported, export
+from embedkit.exports.exporter import Exported, export, target_files
 from embedkit.exports.flagembedding import FlagEmbedding
 from embedkit.exports.format import Format
 from embedkit.exports.tevatron import Tevatron
@@ -29,6 +29,7 @@ __all__ = [
     "Triplet",
     "export",
     "format_named",
+    "target_files",
 ]
 
 AnyFormat = Annotated[

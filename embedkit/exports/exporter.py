@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedkit.core.errors import ArtifactError, DataError, RecipeError
-from embedkit.core.pair_files import pair_batches
+from embedkit.core.pair_files import check_folder, pair_batches
 from embedkit.core.progress import Progress, silent
+from embedkit.core.store import check_outside
 from embedkit.exports.choice import widths
 from embedkit.exports.examples import Examples
 from embedkit.exports.files import writing
 from embedkit.exports.format import Format
-
-_TABLES = ("pairs.parquet", "corpus.parquet", "queries.parquet")
 
 
 @dataclass(frozen=True)
@@ -55,30 +54,20 @@ def export(folder: Path, to: Path, *, format: Format, force: bool = False, progr
     Raises `DataError` if the folder is not such, there is nothing to write or a file is there already (`force` writes
     it anew), `RecipeError` if the format cannot be written to such a file.
     """
-    check_folder(folder)
-    files = _files(folder, to, format, force=force)
+    check_folder(folder, "pairs are")
+    files = target_files(folder, to, format, force=force)
     settled, keeps_all = _settle(folder, format)
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as work:
         return _write(folder, settled, files, Path(work), keeps_all, progress)
 
 
-def check_folder(folder: Path) -> None:
-    """Raise `DataError` unless the folder has the three tables of pairs."""
-    missing = [name for name in _TABLES if not (folder / name).is_file()]
-    if not missing:
-        return
-    inside = sorted(p.parent for p in folder.glob("*/pairs.parquet")) if folder.is_dir() else []
-    found = f"has no {missing[0]}" if folder.is_dir() else "is no folder"
-    advice = f"; did you mean {inside[0]}?" if inside else f"; pairs are a folder with {', '.join(_TABLES)}"
-    raise DataError(f"{folder}: {found}{advice}")
-
-
-def _files(folder: Path, to: Path, form: Format, *, force: bool) -> dict[str, Path]:
+def target_files(folder: Path, to: Path, form: Format, *, force: bool) -> dict[str, Path]:
+    """What an export of `folder` to the file `to` writes: `train`, and the tables beside it. Raises as `export` does
+    where it cannot be written there."""
     if to.suffix not in form.suffixes:
         raise RecipeError(f"{to}: {form.kind} is written to files that end in {' or '.join(form.suffixes)}")
-    if to.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{to}: is inside {folder}, which must stay as it was made; write to another folder")
+    check_outside(to, folder)
     beside = {name: to.with_name(f"{to.stem}-{name}{to.suffix}") for name in form.tables()}
     files = {"train": to, **beside}
     for path in files.values():

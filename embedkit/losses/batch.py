@@ -203,8 +203,9 @@ class Batch:
         return (values / self.positives.lengths[self.entries[0]]).sum() / len(self)
 
     def without_negatives(self) -> "Batch":
-        """The batch without documents that no query of it holds relevant, and so without negatives of a query's own."""
-        kept = torch.zeros(len(self.documents), dtype=torch.bool, device=self.documents.device)
+        """The batch without the documents that are there as a query's own negative, and relevant to no query of it."""
+        kept = torch.ones(len(self.documents), dtype=torch.bool, device=self.documents.device)
+        kept[self.negatives.values] = False
         kept[self.relevant.values] = True
         place = kept.cumsum(0) - 1
         return replace(

@@ -22,7 +22,7 @@ def load(
 ) -> CrossEncoder:
     """The model, giving raw scores. Raises `ModelError` unless it is one score a pair from safetensors weights."""
     folder = source.path if isinstance(source, Folder) else fetch_model(source.name, source.revision)
-    if pickles := [p for p in sorted(folder.rglob("*.bin")) if not any(p.parent.glob("*.safetensors"))]:
+    if pickles := [p for p in sorted(folder.rglob("pytorch_model*.bin")) if not any(p.parent.glob("*.safetensors"))]:
         raise ModelError(f"{pickles[0]}: a pickle, which can run code; only safetensors weights are read. Convert it.")
     try:
         model: CrossEncoder = CrossEncoder(

@@ -60,8 +60,10 @@ def cosines(vectors: Vectors) -> Compare:
     """Dot products of two rows of unit vectors (N, D)."""
 
     def compare(left: Rows, right: Rows) -> NDArray[Any]:
-        distinct, own = np.unique(right, return_inverse=True)  # of the right, which are fewer
-        return pair_scores(vectors[distinct], vectors, own, left)
+        (one, own), (other, its) = (np.unique(rows, return_inverse=True) for rows in (left, right))
+        if len(other) < len(one):  # the fewer stay in memory, the others pass by
+            return pair_scores(vectors[other], vectors, its, left)
+        return pair_scores(vectors[one], vectors, own, right)
 
     return compare
 

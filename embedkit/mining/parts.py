@@ -1,26 +1,23 @@
 """The mine stage at work: block by block, each kept in the work folder, joined at the end."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from embedkit.core.memory import release
 from embedkit.core.pair_files import join_pairs, join_tables
 from embedkit.core.stage import Artifact, Context
-from embedkit.core.store import sha256, write_atomically
 from embedkit.mining.candidates import pairs_of_block, retrieve
 from embedkit.mining.fates import CANDIDATES, candidate_table
 from embedkit.mining.ground import Block, Ground, blocks
 from embedkit.mining.hybrid import Hybrid
 from embedkit.mining.miner import choose_negatives, drop_names, find_suspects
 from embedkit.mining.pool import Pool
+from embedkit.mining.sealed import Sealed
 from embedkit.mining.signals import Signals
 
 if TYPE_CHECKING:
@@ -73,8 +70,8 @@ class Miner:
         """Mine what is not mined yet, then write pairs.parquet and candidates.parquet into `out`."""
         width = 2 * self.spec.top_k * (1 + len(self.spec.hybrid))
         todo = blocks(self.ground, block_size(self.spec.memory, width))
-        parts = [Part.of(block, self.context.work) for block in todo]
-        missing = [(block.queries, part) for block, part in zip(todo, parts, strict=True) if not part.intact()]
+        parts = [Sealed.of(block.queries, self.context.work, ("pairs", "candidates")) for block in todo]
+        missing = [(block.queries, part) for block, part in zip(todo, parts, strict=True) if part.facts() is None]
         release()  # what opening took
         with self.context.progress("mine queries", sum(len(queries) for queries, _ in missing)) as advance:
             for queries, part in missing:
@@ -82,52 +79,19 @@ class Miner:
                 self.context.emit("block_mined", {"queries": len(queries), "first": queries.start})
                 advance(len(queries))
                 release(cycles=False)
-        schema = pq.read_schema(parts[0].candidates)
-        join_tables([part.candidates for part in parts], out / CANDIDATES, schema, schema.names, group=1 << 18)
-        join_pairs([part.pairs for part in parts], out)
+        schema = pq.read_schema(parts[0].files["candidates"])
+        found = [part.files["candidates"] for part in parts]
+        join_tables(found, out / CANDIDATES, schema, schema.names, group=1 << 18)
+        join_pairs([part.files["pairs"] for part in parts], out)
 
-    def _mine(self, block: Block, part: "Part") -> None:
+    def _mine(self, block: Block, part: Sealed) -> None:
         candidates = retrieve(block, self.pool, self.signals, top_k=self.spec.top_k, hybrid=self.hybrid)
         choice = choose_negatives(candidates, self.spec.filters, count=self.spec.negatives, sampling=self.spec.sampling)
         suspects = find_suspects(candidates, self.spec.filters)
         fills = self.spec.fill.rows(candidates, choice, block.known, pool=self.pool.whole(len(self.ground.documents)))
         rows = pairs_of_block(block, candidates, choice, suspects, fills)
-        part.publish(pairs=rows, candidates=candidate_table(candidates, choice, self.ground.corpus.ids))
-
-
-@dataclass(frozen=True)
-class Part:
-    """The files of one block. The seal has their digests and is written last: without it there is no part."""
-
-    pairs: Path
-    candidates: Path
-    seal: Path
-
-    @staticmethod
-    def of(block: Block, work: Path) -> "Part":
-        """Where this block's files are or will be."""
-        name = f"{block.queries.start:09d}-{block.queries.stop:09d}"
-        return Part(work / f"pairs-{name}.parquet", work / f"candidates-{name}.parquet", work / f"part-{name}.json")
-
-    def intact(self) -> bool:
-        """Whether it was written to its end and is what was written."""
-        try:
-            return bool(json.loads(self.seal.read_text(encoding="utf-8")) == self._digests())
-        except (OSError, ValueError):
-            return False
-
-    def publish(self, *, pairs: pa.Table, candidates: pa.Table) -> None:
-        """Write the files so that a later run finds all of them or nothing."""
-        self.seal.unlink(missing_ok=True)
-        for path, table in ((self.pairs, pairs), (self.candidates, candidates)):
-            with path.open("wb") as file:
-                pq.write_table(table, file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-        write_atomically(self.seal, json.dumps(self._digests()))
-
-    def _digests(self) -> dict[str, str]:
-        return {path.name: sha256(path) for path in (self.pairs, self.candidates)}
+        told = candidate_table(candidates, choice, self.ground.corpus.ids)
+        part.publish({"pairs": rows, "candidates": told})
 
 
 def searched(facts: Mapping[str, Any]) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from embedkit.core.progress import Advance
 from embedkit.core.text import WITHOUT_SPACES, normalised
+from embedkit.retrieval.kept import mapped_array, save_array
 
 Digests = NDArray[np.uint64]
 DATA, INDICES, INDPTR = (f"{name}.csc.index.npy" for name in ("data", "indices", "indptr"))  # bm25s' own names
@@ -37,16 +37,16 @@ class Building:
         draft = self.folder / "counts.tmp"
         with draft.open("wb") as file:
             for some in _chunks(documents):
-                self._count(some, first=sum(map(len, self.lengths))).tofile(file)
+                file.write(self._count(some, first=sum(map(len, self.lengths))).tobytes())
                 advance(len(some))
         self._gather()
         if len(self.words):
             self._turn(np.memmap(draft, dtype=_COUNT, mode="r+"), np.concatenate(self.lengths))
         else:
             for name in (DATA, INDICES, INDPTR):
-                np.save(self.folder / name, np.empty(0, dtype=np.int64), allow_pickle=False)
+                save_array(self.folder / name, np.empty(0, dtype=np.int64))
         draft.unlink()
-        np.save(self.folder / WORDS, self.words, allow_pickle=False)
+        save_array(self.folder / WORDS, self.words)
 
     def _count(self, documents: Sequence[str], *, first: int) -> NDArray[np.void]:
         """Which document has which word how often, by document; the first document's row is `first`."""
@@ -76,11 +76,11 @@ class Building:
             counts[part]["word"] = numbers
             having += np.bincount(numbers, minlength=len(having))
         ends = np.cumsum(having)
-        np.save(self.folder / INDPTR, np.concatenate([[0], ends]), allow_pickle=False)
+        save_array(self.folder / INDPTR, np.concatenate([[0], ends]))
         rarity = np.log(1 + (len(lengths) - having + 0.5) / (having + 0.5))
         long = self.k1 * (1 - self.b + self.b * lengths / lengths.mean())
-        scores = open_memmap(self.folder / DATA, mode="w+", dtype=np.float32, shape=(len(counts),))
-        documents = open_memmap(self.folder / INDICES, mode="w+", dtype=np.int32, shape=(len(counts),))
+        scores = mapped_array(self.folder / DATA, np.float32, len(counts))
+        documents = mapped_array(self.folder / INDICES, np.int32, len(counts))
         free = ends - having  # each word's next place
         for part in parts:
             some = counts[part][np.argsort(counts[part]["word"], kind="stable")]

@@ -1,4 +1,5 @@
-"""Signals: named scores of candidates and positives, made only where a filter or the sampling asks for them.
+"""Signals: named scores of candidates and positives: those that the recipe makes, and of mining's own ones those that
+a filter or the sampling asks for.
 
 To add one that needs no model of its own: write a function that makes a `Signal` of a ground, and add it to `BUILT_IN`.
 """
@@ -23,6 +24,7 @@ BUILT_IN: Final[Mapping[str, Callable[[Ground], Signal]]] = {
     "owner_similarity": owner_similarity,
 }
 SAME_GROUP: Final = "same_group"  # made of the stage's `groups`
+COLUMNS: Final = ("query_id", "doc_id", "rank", "score", "found_by", "reason")  # of candidates.parquet, so no signals
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from embedkit.mining.filters import Agreement, AnyFilter
 from embedkit.mining.groups import AnyGrouping
 from embedkit.mining.hybrid import AnyRetriever, names_of
 from embedkit.mining.sampling import AnySampling, Top
-from embedkit.mining.signals import BUILT_IN, SAME_GROUP, TEACHERS
+from embedkit.mining.signals import BUILT_IN, COLUMNS, SAME_GROUP, TEACHERS
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.identity import Backend, Precision, Storage, Task, prompts_by_name
 from embedkit.retrieval.index import AnyIndex, Exact
@@ -76,6 +76,8 @@ class Mine(Stage):
         own = ["encoder", *names_of(self.hybrid), *BUILT_IN, SAME_GROUP]
         if taken := sorted(set(own) & set(self.signals)):
             raise ValueError(f"signals.{taken[0]}: mining has a signal of this name already; choose another")
+        if taken := sorted(set(COLUMNS) & set(self.signals)):
+            raise ValueError(f"signals.{taken[0]}: candidates.parquet has a column of this name; choose another")
         known = [*dict.fromkeys([*own, *TEACHERS, *self.signals])]
         asking = {f"filters.{i}": rule.signals for i, rule in enumerate(self.filters)}
         for where, names in {**asking, "sampling": self.sampling.signals}.items():

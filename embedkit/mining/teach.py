@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from embedkit.core.estimate import Estimate, Size, encode_all
-from embedkit.core.pairs import read_pairs, write_pair_rows
 from embedkit.core.records import link_tables, read_qrels
 from embedkit.core.spec import DatasetRef, ModelRef, PairsRef
 from embedkit.core.stage import Artifact, Context, Stage
@@ -32,7 +31,7 @@ class Teach(Stage):
 
     kind: Literal["teach"] = "teach"
     produces: ClassVar[str] = "pairs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     pairs: PairsRef
     data: DatasetRef  # corpus of the student's candidates and of BM25, and the queries of the check
@@ -57,16 +56,17 @@ class Teach(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, context: Context) -> None:
         """Write pairs with targets, and stats.json."""
-        from embedkit.mining.teaching import Classroom, grade
+        from embedkit.mining.grading import Ungraded, grade
+        from embedkit.mining.teaching import Classroom
 
-        pairs = read_pairs(inputs[self.pairs].path)
-        room = Classroom.open(self, inputs, context)
+        pairs = Ungraded.open(inputs[self.pairs].path, context.work / "pairs")
+        texts = pairs.texts()
+        room = Classroom.open(self, inputs, context, texts)
         outcome = room.check(read_qrels(inputs[self.data].path, self.split))
         context.emit("teachers_checked", {"student": outcome.student, "fused": outcome.fused})
-        graded = grade(room, pairs, drop_above_positive=self.drop_above_positive)
-        link_tables(inputs[self.pairs].path, out)
-        write_pair_rows(out, graded.rows)
-        write_stats(out, graded.stats(outcome, room))
+        stats = grade(room, pairs, texts, out, outcome)
+        link_tables(pairs.folder, out)
+        write_stats(out, stats)
 
     def estimate(self, inputs: Mapping[str, Size]) -> Estimate:
         """Encoding by the student and what each teacher says of itself."""
@@ -78,5 +78,6 @@ class Teach(Stage):
             t.flops(inputs, documents=data.documents, queries=queries, pairs=scored, tokens=data.document_tokens)
             for t in self.teachers
         )
-        memory = work.memory + 16 * scored * (1 + len(self.teachers))
+        at_once = min(scored, int(1024 * (self.depth + pairs.documents_per_pair)))  # see `grading.BLOCK`
+        memory = work.memory + 16 * at_once * (1 + len(self.teachers))
         return Estimate(rows=scored, tokens=work.tokens, flops=flops, memory=memory, overhead=3.0, size=pairs)

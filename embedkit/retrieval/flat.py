@@ -92,6 +92,14 @@ def faiss_installed(kind: str) -> None:
         raise _no_faiss(kind)
 
 
+def write_index(faiss: Any, index: Any, path: Path) -> None:
+    """Raises `OSError` where it cannot be written, as on a full disk."""
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        raise OSError(str(error).splitlines()[-1]) from error
+
+
 def import_faiss(kind: str) -> Any:
     """FAISS, or an `EmbedkitError` that says what to install."""
     try:

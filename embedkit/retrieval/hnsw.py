@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from embedkit.core.progress import Progress
 from embedkit.retrieval.approximate import Approximate
 from embedkit.retrieval.exact import fingerprint, tiles
-from embedkit.retrieval.flat import faiss_installed, import_faiss
+from embedkit.retrieval.flat import faiss_installed, import_faiss, write_index
 from embedkit.retrieval.kept import get_or_build, or_temporary
 from embedkit.retrieval.nearest import SPARE, Floats, Vectors
 from embedkit.retrieval.searcher import Index, Searcher
@@ -34,7 +34,7 @@ class HNSW(Index):
     ef_construction: PositiveInt = 100
     ef_search: PositiveInt | None = None  # candidates kept while searching; None: as few as reach `recall`
     recall: Annotated[float, Field(gt=0, le=1)] = 0.99
-    seed: int = 0  # of the sample of queries
+    seed: NonNegativeInt = 0  # of the sample of queries
 
     def check_installed(self) -> None:
         faiss_installed(self.kind)
@@ -84,4 +84,4 @@ def _build(faiss: Any, documents: Vectors, spec: HNSW, progress: Progress, folde
                 advance(len(tile))
     finally:
         faiss.omp_set_num_threads(threads)
-    faiss.write_index(graph, str(folder / _FILE))
+    write_index(faiss, graph, folder / _FILE)

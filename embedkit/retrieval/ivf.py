@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from embedkit.core.progress import Progress
 from embedkit.retrieval.approximate import Approximate
 from embedkit.retrieval.exact import fingerprint, look_exactly, tiles
-from embedkit.retrieval.flat import GPU_LIMIT, faiss_installed, gpu_count, import_faiss, to_gpus
+from embedkit.retrieval.flat import GPU_LIMIT, faiss_installed, gpu_count, import_faiss, to_gpus, write_index
 from embedkit.retrieval.kept import get_or_build, or_temporary
 from embedkit.retrieval.nearest import Floats, Vectors, lengths
 from embedkit.retrieval.searcher import Index, Searcher
@@ -37,7 +37,7 @@ class IVF(Index):
     lists: PositiveInt | None = None  # None: four times the square root of the number of documents
     probes: PositiveInt | None = None  # lists looked into for each query; None: as few as reach `recall`
     recall: Annotated[float, Field(gt=0, le=1)] = 0.99
-    seed: int = 0  # of the clusters and of the sample of queries
+    seed: NonNegativeInt = 0  # of the clusters and of the sample of queries
 
     def check_installed(self) -> None:
         faiss_installed(self.kind)
@@ -104,7 +104,7 @@ def _build(faiss: Any, documents: Vectors, count: int, seed: int, progress: Prog
             rows = np.arange(first, first + len(tile))  # named, like the others: FAISS is given addresses only
             index.add_core(len(tile), *(faiss.swig_ptr(array) for array in (tile, rows, assigned)))
             advance(len(tile))
-    faiss.write_index(index, str(folder / _FILE))
+    write_index(faiss, index, folder / _FILE)
 
 
 def _clusters(faiss: Any, documents: Vectors, count: int, seed: int) -> Floats:

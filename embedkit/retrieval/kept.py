@@ -3,12 +3,19 @@
 import json
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+import psutil
+from numpy.lib import format as npy
+from numpy.typing import DTypeLike, NDArray
 
 from embedkit.core.errors import EmbedkitError
 from embedkit.core.spec import digest
@@ -17,6 +24,7 @@ from embedkit.core.store import sha256, sync_tree, write_atomically
 logger = logging.getLogger(__name__)
 
 _CONTENTS: Final = "contents.json"
+_HERE: Final = re.sub(r"\W", "-", socket.gethostname())
 
 
 def get_or_build(work: Path, about: Mapping[str, Any], build: Callable[[Path], None]) -> tuple[Path, bool]:
@@ -30,9 +38,9 @@ def get_or_build(work: Path, about: Mapping[str, Any], build: Callable[[Path], N
         return folder, True
     if folder.exists():
         logger.warning("%s: not what was built, or not all of it; building it again", folder)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    draft = folder.with_name(f".{folder.name}.{_HERE}.{os.getpid()}.tmp")
     try:
-        shutil.rmtree(draft, ignore_errors=True)
+        _remove_left(folder)
         draft.mkdir(parents=True)
         build(draft)
         files = {path.name: [path.stat().st_size, sha256(path)] for path in sorted(draft.iterdir())}
@@ -57,6 +65,31 @@ def or_temporary(work: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="embedkit-index-") as folder:
         yield Path(folder)
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy file. Raises `OSError` on a full disk, where `np.save` loses the last bytes without a word."""
+    with path.open("wb") as file:
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
+        file.write(array.tobytes())
+
+
+def mapped_array(path: Path, dtype: DTypeLike, count: int) -> np.memmap[Any, Any]:
+    """A new .npy file of zeros (count,), mapped to be written. Raises `OSError` where the disk has no room for it: a
+    write into a file with holes would find that out later, and end the process."""
+    array = npy.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(count,))
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _remove_left(folder: Path) -> None:
+    """What processes of this machine left of it that were killed while they built it."""
+    for left in folder.parent.glob(f".{folder.name}.{_HERE}.*.tmp"):
+        number = left.name.split(".")[-2]
+        if not number.isdigit() or int(number) == os.getpid() or not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _intact(folder: Path, key: str) -> bool:

@@ -154,5 +154,7 @@ def _in_order(features: Features, how: Chunking) -> list[Features]:
     tokens = how.tokens if counted and isinstance(how.tokens, int) else None
     if tokens is None and how.size is None:
         return [features]
-    ranges = _minibatch_ranges(features, how.size or texts_in(features), tokens)
-    return [_create_minibatch(features, start, stop) for start, stop in ranges]
+    size = how.size or texts_in(features)
+    ranges = _minibatch_ranges(features, size, tokens)  # by tokens, where they are given, and any number of texts
+    cut = [(at, min(at + size, stop)) for start, stop in ranges for at in range(start, stop, size)]
+    return [_create_minibatch(features, start, stop) for start, stop in cut]

@@ -29,7 +29,7 @@ class Shortage:
     """Repeats steps of `loss` that run out of memory, and remembers in the folder `work` how large passes may be.
 
     A repeated step has the batch and the randomness of the first try, so its gradients are those of a training that has
-    had passes of this size from this step on.
+    had passes of this size from this step on; and so are those of a run that begins before it again.
 
     Of several processes, one that runs out of memory cannot try again, because the others wait for it in an exchange
     that it will not take up where it left it. It remembers smaller passes and stops; started again, all go on from the
@@ -40,18 +40,16 @@ class Shortage:
         self.loss = loss
         self.path = work / PLACE
         self.emit = emit
-
-    def recall(self) -> None:
-        """Begin with the passes that an earlier run has come to, where they are smaller."""
-        if self.path.is_file():
-            known = json.loads(self.path.read_text(encoding="utf-8"))
-            _bound(self.loss, texts=known["texts"], tokens=known.get("tokens"))
+        self._found: list[dict[str, Any]] = self._read()  # step, texts, tokens: what was found, in the order of steps
 
     def repeated(self, step: Callable[[], Tensor], number: int) -> Tensor:
         """What `step` returns, tried with ever smaller passes; before it, there are no gradients.
 
         `number` is the step's, for messages. A `StageError` where passes cannot be smaller.
         """
+        for found in self._found:
+            if found["step"] <= number:
+                _bound(self.loss, texts=found["texts"], tokens=found["tokens"])
         before = _Moment.of(self.loss)
         while True:
             try:
@@ -70,13 +68,14 @@ class Shortage:
     def _shrink(self, number: int, reason: str) -> None:
         texts = _shrunk(self.loss)
         if texts is None:
-            what = "with one text in a pass" if isinstance(self.loss, Objective) else "and its loss has no passes"
+            what = "with one text in a pass" if _in_passes(self.loss) else "and its loss has no passes"
             raise StageError(
                 f"training: step {number} needs more memory than there is, {what} ({reason}); lower batch_size or "
                 "negatives, set gradient_checkpointing or precision bf16, or give the model shorter texts"
             )
         facts = {"step": number, "texts": texts, "tokens": _tokens(self.loss)}
-        write_atomically(self.path, json.dumps(facts))
+        self._found = [*(found for found in self._found if found["step"] != number), facts]
+        write_atomically(self.path, json.dumps(self._found))
         self.emit("memory_short", {**facts, "why": reason})
         if world_size() > 1:
             raise StageError(
@@ -84,18 +83,21 @@ class Shortage:
                 f"again: it goes on from the last checkpoint with {texts} texts in a pass instead"
             )
         _log.warning(
-            "step %d needs more memory than there is (%s): from now on %d texts in a pass; set chunk_size: %d to begin "
-            "so",
-            *(number, reason, texts, texts),
+            "step %d needs more memory than there is (%s): from now on %d texts in a pass; set %s: %d to begin so",
+            *(number, reason, texts, "chunk_size" if isinstance(self.loss, Objective) else "mini_batch_size", texts),
         )
 
     def facts(self) -> Mapping[str, Any]:
-        """For stats: step, texts and tokens in a pass, and warnings; nothing where memory was enough."""
-        if not self.path.is_file():
+        """For stats: step, texts and tokens in a pass when it last was too little, and warnings; nothing where memory
+        was enough."""
+        found = self._read()
+        if not found:
             return {}
-        known = json.loads(self.path.read_text(encoding="utf-8"))
-        line = f"memory was too little at step {known['step']}; from then on {known['texts']} texts were in a pass"
-        return {**known, "warnings": [line]}
+        line = "memory was too little at step {step}; from then on {texts} texts were in a pass"
+        return {**found[-1], "warnings": [line.format(**some) for some in found]}
+
+    def _read(self) -> list[dict[str, Any]]:
+        return list(json.loads(self.path.read_text(encoding="utf-8"))) if self.path.is_file() else []
 
 
 class _Moment(NamedTuple):
@@ -159,10 +161,17 @@ def _bound(loss: nn.Module, *, texts: int, tokens: int | None) -> None:
         loss.chunking = Chunking(texts if size is None else min(size, texts), budget)
     elif (found := _cached(loss)) is not None:
         found.mini_batch_size = min(found.mini_batch_size, texts)
+        if tokens is not None and _tokens(loss) is not None:
+            found.mini_batch_num_tokens = min(found.mini_batch_num_tokens, tokens)
+
+
+def _in_passes(loss: nn.Module) -> bool:
+    return isinstance(loss, Objective) or _cached(loss) is not None
 
 
 def _tokens(loss: nn.Module) -> int | None:
-    tokens = loss.chunking.tokens if isinstance(loss, Objective) else None
+    found = loss.chunking if isinstance(loss, Objective) else _cached(loss)
+    tokens = getattr(found, "tokens" if isinstance(loss, Objective) else "mini_batch_num_tokens", None)
     return tokens if isinstance(tokens, int) else None
 
 
@@ -174,6 +183,8 @@ def _shrunk(loss: nn.Module) -> int | None:
     if found is None or found.mini_batch_size <= 1:
         return None
     found.mini_batch_size //= 2
+    if (tokens := _tokens(loss)) is not None:  # which is what counts then
+        found.mini_batch_num_tokens = max(1, tokens // 2)
     return int(found.mini_batch_size)
 
 

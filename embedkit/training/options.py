@@ -13,7 +13,7 @@ from embedkit.core.stage import Stage
 from embedkit.training.averaging import Average
 from embedkit.training.early_stopping import Evaluation
 from embedkit.training.lora import LoRA
-from embedkit.training.optimizers import AdamW, AnyOptimizer
+from embedkit.training.optimizers import Adafactor, AdamW, AnyOptimizer
 from embedkit.training.rates import Pattern
 from embedkit.training.schedules import AnySchedule, Linear
 from embedkit.training.trackers import Tracker, check_installed
@@ -74,7 +74,13 @@ class Training(Stage, abc.ABC):
             raise ValueError("has both warmup and warmup_steps; give one of them")
         if self.frozen_weights == "bf16" and (self.precision != "bf16" or not (self.freeze or self.lora)):
             raise ValueError("frozen_weights bf16 needs precision bf16, and lora or freeze")
-        with_shards = {"lora": self.lora, "average": self.average, "evaluate": self.evaluate}
+        adafactor = isinstance(self.optimizer, Adafactor)  # its moments are no tensors in shards
+        with_shards = {
+            "lora": self.lora,
+            "average": self.average,
+            "evaluate": self.evaluate,
+            "optimizer adafactor": adafactor,
+        }
         if self.sharding != "none" and (other := next((name for name, v in with_shards.items() if v), None)):
             raise ValueError(f"sharding and {other} do not go together")
         if self.attn_implementation == "flash_attention_2" and self.precision != "bf16":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import torch
 from accelerate.utils import DistributedType
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from torch import nn
@@ -62,7 +63,10 @@ def whole_again(model: SentenceTransformer, trainer: SentenceTransformerTrainer)
     if plugin.fsdp_version != 2:
         raise StageError("training: sharding is by FSDP2; set fsdp_version: 2 in accelerate's configuration")
     plugin.set_state_dict_type("SHARDED_STATE_DICT")  # the trainer would save a model folder of shards otherwise
-    before = copy.deepcopy(model).cpu() if is_main() else None
+    before = _copied(model) if is_main() else None
+    plugin.mixed_precision_policy = None  # it would round norms, poolings and gradients too
+    if trainer.args.bf16:
+        model.forward = torch.autocast(model.device.type, torch.bfloat16)(model.forward)  # as without shards
     model.__dict__["base_model_prefix"] = "none"  # else accelerate takes the module Normalize for a layer with weights
     for transformer in transformers_of(model):
         if isinstance(pooler := getattr(transformer, "pooler", None), nn.Module):
@@ -72,3 +76,11 @@ def whole_again(model: SentenceTransformer, trainer: SentenceTransformerTrainer)
     if before is not None:
         before.load_state_dict(weights)
         model.__class__, model.__dict__ = type(before), before.__dict__
+
+
+def _copied(model: SentenceTransformer) -> SentenceTransformer:
+    """The same on the CPU; no device holds it twice meanwhile."""
+    device = model.device
+    found = copy.deepcopy(model.cpu())
+    model.to(device)
+    return found

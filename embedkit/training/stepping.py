@@ -1,17 +1,21 @@
 """The sentence-transformers trainer, with two of its steps' parts watched: the passes and the clipping."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from accelerate.utils import DistributedType
-from sentence_transformers import SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_
 from transformers import Trainer
 
+from embedkit.modules import module_classes
+from embedkit.retrieval.loading import no_progress_bars
 from embedkit.training.distributed import whole, world_size
+from embedkit.training.lora import unreported
 from embedkit.training.memory_shortage import Shortage
 from embedkit.training.numbers import Numbers, Underway
 
@@ -41,6 +45,8 @@ class Stepper(SentenceTransformerTrainer):
         step = partial(super().training_step, model, inputs, num_items_in_batch)
         number = self.state.global_step + 1
         loss: Tensor = step() if self.shortage is None else self.shortage.repeated(step, number)
+        if world_size() > 1 and not self.is_fsdp_enabled:
+            self._average_own()
         self._loss = loss
         self.tell()  # of the step before; this one's passes have been launched
         return loss
@@ -66,11 +72,21 @@ class Stepper(SentenceTransformerTrainer):
         self.log(logs)
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
-        """That of sentence-transformers takes no model, which the trainer gives where weights are in shards."""
+        """As it was saved, to the last digit; that of sentence-transformers may round weights that learn to the numbers
+        of those that do not, and takes no model, which the trainer gives where weights are in shards."""
         if self.is_fsdp_enabled:
             Trainer._load_from_checkpoint(self, checkpoint_path, model)
         else:
-            super()._load_from_checkpoint(checkpoint_path)
+            self.model.load_state_dict(checkpointed(Path(checkpoint_path)).state_dict())
+
+    def _average_own(self) -> None:
+        """Of the weights that the loss has besides the model's: DDP averages the gradients of the model alone."""
+        models = {id(parameter) for parameter in self.model.parameters()}
+        losses = self.loss.values() if isinstance(self.loss, dict) else [self.loss]
+        for loss in losses:
+            for parameter in loss.parameters():
+                if parameter.grad is not None and id(parameter) not in models:
+                    parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
         """As `torch.nn.utils.clip_grad_norm_` does it for the trainer, but the norms that are summed up are kept, so
@@ -87,3 +103,17 @@ class Stepper(SentenceTransformerTrainer):
         clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
         self._norm, self._norms, self._parameters = norm, norms, parameters
         return norm
+
+
+def checkpointed(folder: Path) -> SentenceTransformer:
+    """The model that this training saved itself, in float32; not `load_model`, which would merge adapters that still
+    learn."""
+    with no_progress_bars(), unreported():
+        found: SentenceTransformer = SentenceTransformer._load_with_module_classes(
+            str(folder),
+            module_classes(),
+            device="cpu",
+            local_files_only=True,
+            model_kwargs={"dtype": torch.float32},
+        )
+    return found

@@ -10,7 +10,6 @@ from sentence_transformers.sentence_transformer.model_card import SentenceTransf
 from transformers import PrinterCallback
 
 from embedkit.core.stage import Context
-from embedkit.modules import module_classes
 from embedkit.retrieval.loading import load_model, no_progress_bars
 from embedkit.training import trackers
 from embedkit.training.arguments import training_arguments
@@ -28,7 +27,7 @@ from embedkit.training.options import Training
 from embedkit.training.preparation import callbacks, finish, learned, prepare
 from embedkit.training.rates import learning_rates
 from embedkit.training.sharding import check_checkpoint, is_sharded, whole_again
-from embedkit.training.stepping import Stepper
+from embedkit.training.stepping import Stepper, checkpointed
 from embedkit.training.task import Task
 from embedkit.training.trackers import tracking
 from embedkit.training.watching import LOGGED, Watch
@@ -77,7 +76,6 @@ def fit(
     prepare(spec, model, task.loss)
     parameters = learned(model)
     shortage = Shortage(task.loss, context.work, context.emit)
-    shortage.recall()
     if done is not None:
         check_checkpoint(checkpoints.folder(done), sharded=is_sharded(spec.sharding))
         if is_main() and reconnect(model, checkpoints.folder(done)):
@@ -86,7 +84,7 @@ def fit(
         task.loss.load_state_dict(checkpoints.remembered(done), strict=False)
     over = done is not None and (done >= (until or steps) or _stopped(spec, checkpoints.history(done)))
     if done is not None and over and not is_sharded(spec.sharding):
-        model.load_state_dict(_checkpointed(checkpoints.folder(done)).state_dict())
+        model.load_state_dict(checkpointed(checkpoints.folder(done)).state_dict())
         reread(model, checkpoints.folder(done))
         log, best = checkpoints.history(done), checkpoints.folder(done) / BEST
     else:
@@ -94,7 +92,7 @@ def fit(
     keeps_best = held_out is not None and held_out.spec.keep == "best" and best.exists()
     finish(spec, model, task.loss, best=best if keeps_best else None)
     scores = scores_in(log, spec.evaluate) if spec.evaluate is not None else []
-    evaluation = told(spec.evaluate, scores, steps) if spec.evaluate is not None else {}
+    evaluation = told(spec.evaluate, scores, min(until or steps, steps)) if spec.evaluate is not None else {}
     warnings = []
     if spec.average is not None and until in (None, steps):
         warnings = spec.average.warnings(evaluation.get("kept", steps), steps)
@@ -147,7 +145,7 @@ def _train(
         for callback in trackers.callbacks(spec.trackers, logs, name=arguments.run_name or spec.kind, done=done):
             trainer.add_callback(callback)
         trainer.add_callback(Watch(trainer, task, checkpoints, context, advance))
-        with whole_again(model, trainer), beside_passes():
+        with beside_passes(), whole_again(model, trainer):
             trainer.train(resume_from_checkpoint=str(checkpoints.folder(done)) if done is not None else None)
     return list(trainer.state.log_history)
 
@@ -182,15 +180,6 @@ def save_model(model: SentenceTransformer, out: Path) -> None:
     with no_progress_bars():
         model.save(str(out), create_model_card=False)
         complete_adapter(model, out)
-
-
-def _checkpointed(folder: Path) -> SentenceTransformer:
-    """The model that this training saved itself; not `load_model`, which would merge adapters that still learn."""
-    with no_progress_bars(), unreported():
-        found: SentenceTransformer = SentenceTransformer._load_with_module_classes(
-            str(folder), module_classes(), device="cpu", local_files_only=True
-        )
-    return found
 
 
 def _trainer(model: SentenceTransformer, task: Task, arguments: SentenceTransformerTrainingArguments) -> Stepper:

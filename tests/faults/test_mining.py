@@ -149,11 +149,11 @@ def test_a_full_disk_is_one_line_of_the_command(tiny_model, tiny_beir, tmp_path)
 import os, sys
 from tests.faults.mining import at, fill_disk, watched
 from embedkit.mining import parts
-publish = parts.Part.publish
-def full(self, **tables):
+publish = parts.Sealed.publish
+def full(self, *tables):
     with watched(at(1, fill_disk)):
-        publish(self, **tables)
-parts.Part.publish = full
+        publish(self, *tables)
+parts.Sealed.publish = full
 sys.argv = ["embedkit", "run", {str(recipe)!r}, "--store", {str(tmp_path / "store")!r}, "--until", "mined"]
 from embedkit.cli import main
 main()

@@ -32,6 +32,7 @@ OPTIONS = {
         "frozen_weights": "bf16",
         "schedule": WSD(decay=0.5),
     },
+    "parts frozen in bf16": {"freeze": ("embeddings",), "precision": "bf16", "frozen_weights": "bf16"},
     "parts frozen, averaged late": {
         "freeze": ("embeddings",),
         "learning_rates": {"layer.0": 1e-4},

@@ -46,6 +46,11 @@ def test_without_negatives_keeps_every_relevant_document():
     assert pairs(batch.positives) == {(i, p) for i, row in enumerate(POSITIVES) for p in row}
 
 
+def test_without_negatives_keeps_what_is_nobodys_own():
+    """As a memory's documents, which are further negatives of all."""
+    assert ragged_batch(negatives=False).without_negatives().doc_ids.tolist() == ragged_batch().doc_ids.tolist()
+
+
 def pairs(ragged: Ragged) -> set[tuple[int, int]]:
     return set(zip(ragged.rows.tolist(), ragged.values.tolist(), strict=True))
 

@@ -134,6 +134,9 @@ def test_mistakes_are_one_line_and_code_2(command, mined, tmp_path):
         ((mined, "--sample", 5), "--sample and --to go together"),
         ((mined, "--judgements", tmp_path / "no.tsv"), "no.tsv: cannot be read (No such file or directory)"),
         ((mined, "--out", mined / "audit"), "which must stay as it was made"),
+        ((mined, "--sample", 5, "--to", mined / "s.tsv"), "which must stay as it was made"),
+        ((mined, "--sample", 5, "--to", tmp_path / "s.tsv", "--json"), "--json: does not go with --sample"),
+        ((mined, "--sample", 5, "--to", tmp_path / "s.tsv", "--against", tmp_path), "--against: does not go with"),
     ):
         code, out, err = command("audit", *words)
         assert (code, out) == (2, "")

@@ -10,6 +10,7 @@ from scipy.stats import binom
 
 from embedkit.core.errors import DataError
 from embedkit.core.pairs import read_pair_rows, write_pair_rows
+from embedkit.core.records import read_corpus, write_corpus
 from embedkit.mining.audit import Rules, audit, describe, write_sample
 from embedkit.mining.audit.describe import recorded_rules
 from embedkit.mining.audit.hidden import hidden_positives
@@ -94,6 +95,23 @@ def test_a_sample_is_random_negatives_of_all_strata_with_their_texts(tmp_path):
     assert write_sample(tmp_path / "set", 10**6, tmp_path / "all.tsv") == len(negatives)
     with pytest.raises(DataError, match="is there already; judgements may be in it"):
         write_sample(tmp_path / "set", 5, tmp_path / "a.tsv")
+    with pytest.raises(DataError, match="which must stay as it was made"):
+        write_sample(tmp_path / "set", 5, tmp_path / "set" / "sample.tsv")
+
+
+def test_long_texts_are_written_and_read(tmp_path):
+    random_set(tmp_path / "set", 0, queries=4)
+    corpus = read_corpus(tmp_path / "set")
+    write_corpus(tmp_path / "set", replace(corpus, texts=[text + " long" * 40_000 for text in corpus.texts]))
+    count = write_sample(tmp_path / "set", 10**6, tmp_path / "s.tsv")
+    head, *lines = (tmp_path / "s.tsv").read_text().splitlines()
+    assert min(map(len, lines)) > 2 * 200_000
+    judged = [line.replace("\t\t", "\t1\t", 1) for line in lines]
+    (tmp_path / "j.tsv").write_text("\r\n".join([head, *judged, ""]))  # as other programs end lines
+    assert judged_estimate(tmp_path / "set", tmp_path / "j.tsv")["relevant"] == count
+    (tmp_path / "j.tsv").write_text("\n".join([head, "q1"]))
+    with pytest.raises(DataError, match=r"j.tsv:2: has no 'doc_id'; the line breaks off before it"):
+        judged_estimate(tmp_path / "set", tmp_path / "j.tsv")
 
 
 def test_a_negative_that_a_fill_repeats_is_judged_once(tmp_path):

@@ -147,6 +147,13 @@ def test_what_cannot_teach_is_refused(tmp_path, change, message):
         load(Folder(path=build(tmp_path, **change)), max_length=None)
 
 
+def test_weights_of_other_runtimes_are_no_pickles(tmp_path):
+    build(tmp_path)
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "openvino_model.bin").write_bytes(b"weights")
+    assert load(Folder(path=tmp_path), max_length=None).num_labels == 1
+
+
 def test_damaged_weights_are_one_line(tmp_path):
     build(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"damaged")

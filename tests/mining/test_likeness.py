@@ -9,7 +9,13 @@ from embedkit.core.shingles import jaccard, shingles
 from embedkit.mining.filters import NONE
 from embedkit.mining.ground import Block, Ground
 from embedkit.mining.known import Judgements
-from embedkit.mining.likeness import owner_similarity, positive_overlap, positive_similarity, same_group
+from embedkit.mining.likeness import (
+    cosines,
+    owner_similarity,
+    positive_overlap,
+    positive_similarity,
+    same_group,
+)
 
 QUERIES, DOCUMENTS, WIDTH = 14, 30, 9
 WORDS = "list all files in a folder by size and show hidden ones".split()
@@ -109,6 +115,32 @@ def test_a_block_alone_gives_the_same_bits(name):
         np.testing.assert_array_equal(some[:, :WIDTH], found[part.start : part.stop])
         for a, b in zip(lists, own[part.start : part.stop], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+class Watched:
+    """Vectors, and how many rows were taken at once."""
+
+    def __init__(self, vectors):
+        self.vectors, self.shape, self.most = vectors, vectors.shape, 0
+
+    def __getitem__(self, rows):
+        found = self.vectors[rows]
+        self.most = max(self.most, len(found))
+        return found
+
+
+@pytest.mark.parametrize("fewer", ["left", "right"])
+def test_of_two_sides_the_one_of_fewer_vectors_is_held(fewer, monkeypatch):
+    one_by_one = lambda count, *_, **__: [slice(i, i + 1) for i in range(count)]  # noqa: E731
+    monkeypatch.setattr("embedkit.retrieval.nearest.parts", one_by_one)
+    vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    few, many = np.arange(40) % 3, np.arange(40)
+    left, right = (few, many) if fewer == "left" else (many, few)
+    watched = Watched(vectors)
+    found = cosines(watched)(left, right)
+    np.testing.assert_allclose(found, (vectors[left] * vectors[right]).sum(1), atol=1e-5)
+    np.testing.assert_array_equal(found, cosines(vectors)(right, left))
+    assert watched.most == 3
 
 
 def test_the_only_positive_has_no_other_to_be_near_to():

@@ -18,6 +18,7 @@ from embedkit.core.pairs import Pair, read_pairs
 from embedkit.core.records import Corpus, Queries, read_corpus, read_qrels
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
+from embedkit.mining import grading
 from embedkit.mining.fates import CANDIDATES
 from embedkit.mining.fills import RandomFill
 from embedkit.mining.filters import PercentOfPositive, RankWindow, ScoreRange
@@ -214,6 +215,8 @@ def test_a_split_without_queries_is_an_error(inputs, tmp_path):
         ({"filters": (PercentOfPositive(signal="judge"),)}, r"filters.0.signal: nothing makes a signal 'judge'"),
         ({"sampling": {"kind": "random"}}, "seed"),
         ({"split": "test"}, "'train' or 'dev'"),
+        ({"signals": {"encoder": BM25()}}, "signals.encoder: mining has a signal of this name already"),
+        ({"signals": {"score": BM25()}}, "signals.score: candidates.parquet has a column of this name"),
     ],
 )
 def test_bad_fields_are_refused(fields, message):
@@ -310,6 +313,39 @@ def test_negatives_above_their_positive_are_counted_and_can_be_dropped(mined, tm
         assert len(rest.negatives) == len(rest.negative_scores) == len(rest.negative_targets)
         moved = tuple(d for d, mark in zip(all_of.negatives, marks, strict=True) if mark)
         assert rest.suspects == (*all_of.suspects, *moved)
+        ranks = dict(zip(all_of.negatives, all_of.negative_ranks, strict=True))
+        assert rest.negative_ranks == tuple(ranks[d] for d in rest.negatives)
+
+
+def test_a_fill_that_is_dropped_is_no_fill_any_more(inputs, tmp_path):
+    filled = run(mine(negatives=6, top_k=6, filters=(RankWindow(first=4),), fill=RandomFill(seed=1)), inputs, tmp_path)
+    assert all(row.fills for row in read_pairs(filled).rows)
+    inputs["mined"] = Artifact("e" * 64, filled)
+    stage = teach(teachers=(Encoder(model="other"),), if_not_better="warn", drop_above_positive=True)
+    rows = read_pairs(run(stage, inputs, tmp_path / "taught")).rows
+    assert sum(len(row.negatives) for row in rows) < sum(len(row.negatives) for row in read_pairs(filled).rows)
+    for row in rows:
+        assert len(row.negative_ranks) == len(row.negatives)
+        assert {d for d, rank in zip(row.negatives, row.negative_ranks, strict=True) if rank == 0} == set(row.fills)
+
+
+def test_grading_goes_on_where_it_was_stopped_and_blocks_do_not_matter(mined, tmp_path, monkeypatch):
+    whole = run(teach(), mined, tmp_path / "whole")
+    monkeypatch.setattr(grading, "BLOCK", 20)
+    graded: list[int] = []
+
+    def stop(event, facts):
+        if event == "block_graded":
+            graded.append(facts["first"])
+            if len(graded) == 2:
+                raise KeyboardInterrupt
+
+    context = replace(fresh(tmp_path / "parts"), emit=stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(teach(), mined, tmp_path / "stopped", context)
+    out = run(teach(), mined, tmp_path / "parts", context)
+    assert graded == [0, 20, 40, 60]  # of 72 queries; the first two are not graded again
+    assert digests(out) == digests(whole)
 
 
 def test_pairs_of_another_corpus_are_refused(mined, tmp_path):

@@ -194,6 +194,7 @@ def test_unpadded_texts_stay_whole_unless_memory_is_to_be_saved():
     for how, expected in (
         (Chunking(size=2), [[0, 1, 2, 3], [4, 5, 6, 7]]),
         (Chunking(tokens=3), [[0, 1, 2], [3], [4, 5, 6, 7]]),
+        (Chunking(size=1, tokens=4), [[0, 1, 2], [3], [4, 5, 6, 7]]),
     ):
         parts, places = passes(features, how)
         assert places is None

@@ -98,16 +98,35 @@ def test_a_repeated_step_is_one_that_fitted(backward, chunk_size, tmp_path):
     assert [name for name, _ in events] == ["memory_short"] * len(events)
     sizes = [texts for _, texts in events]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] == tight.chunking.size == json.loads((tmp_path / PLACE).read_text())["texts"]
+    (kept,) = json.loads((tmp_path / PLACE).read_text())
+    assert sizes[-1] == tight.chunking.size == kept["texts"]
     for one, other in zip(found, step(roomy, None), strict=True):
         assert torch.equal(one, other)
     assert torch.equal(tight.levels, roomy.levels)
-    again = Objective(Bag(), Bar(), chunk_size=chunk_size)
-    Shortage(again, tmp_path, lambda *_: None).recall()
-    assert again.chunking.size == tight.chunking.size
-    smaller = Objective(Bag(), Bar(), chunk_size=1)
-    Shortage(smaller, tmp_path, lambda *_: None).recall()
-    assert smaller.chunking.size == 1
+    assert recalled(Objective(Bag(), Bar(), chunk_size=chunk_size), tmp_path, 1) == tight.chunking.size
+    assert recalled(Objective(Bag(), Bar(), chunk_size=1), tmp_path, 1) == 1
+
+
+def recalled(objective: Objective, work, number: int) -> int | None:
+    """Texts in a pass of a step that is taken after `work` was left by another run."""
+    Shortage(objective, work, lambda *_: None).repeated(lambda: torch.zeros(()), number)
+    return objective.chunking.size
+
+
+def test_passes_are_smaller_from_the_step_on_that_needed_it(tmp_path):
+    """So that a run that goes on before it computes what the first one did."""
+    objective = Objective(Bag(), InfoNCE(), chunk_size=8)
+    full(objective.model, 4)
+    shortage = Shortage(objective, tmp_path, lambda *_: None)
+    for number, most in ((5, 4), (9, 1)):
+        full(objective.model, most)
+        shortage.repeated(lambda: objective(*inputs([0, 1, 2, 3, 4])).detach(), number)
+    sizes = [recalled(Objective(Bag(), InfoNCE(), chunk_size=8), tmp_path, number) for number in (4, 5, 8, 9)]
+    assert sizes == [8, 4, 4, 1]
+    assert shortage.facts()["warnings"] == [
+        "memory was too little at step 5; from then on 4 texts were in a pass",
+        "memory was too little at step 9; from then on 1 texts were in a pass",
+    ]
 
 
 def test_one_text_too_many(tmp_path):
@@ -125,9 +144,7 @@ def test_one_of_several_processes_stops_and_remembers(tmp_path, monkeypatch):
     message = r"than process 0 has .*Run the same command again: .* last checkpoint with 2 texts in a pass instead$"
     with pytest.raises(StageError, match=message):
         step(objective, Shortage(objective, tmp_path, lambda *_: None))
-    again = Objective(Bag(), InfoNCE(), chunk_size=6)
-    Shortage(again, tmp_path, lambda *_: None).recall()
-    assert again.chunking.size == 2
+    assert recalled(Objective(Bag(), InfoNCE(), chunk_size=6), tmp_path, 1) == 2
 
 
 def test_other_errors_are_not_memory(tmp_path):
@@ -192,6 +209,10 @@ def test_losses_of_sentence_transformers(tiny_model, pairs, tmp_path, monkeypatc
     cached = TRAIN_ST.model_copy(update={"loss": CachedMultipleNegativesRankingLoss(mini_batch_size=16), "steps": 2})
     out = run(cached, tiny_model, pairs, tmp_path / "cached")
     assert read_stats(out)["memory"]["texts"] == 8
+    by_tokens = CachedMultipleNegativesRankingLoss(mini_batch_size=16, mini_batch_num_tokens=160)
+    by_tokens = TRAIN_ST.model_copy(update={"loss": by_tokens, "steps": 2})
+    found = read_stats(run(by_tokens, tiny_model, pairs, tmp_path / "tokens"))["memory"]
+    assert found["tokens"] == 160 * found["texts"] // 16 < 160
     with pytest.raises(StageError, match="step 1 needs more memory than there is, and its loss has no passes"):
         run(TRAIN_ST, tiny_model, pairs, tmp_path / "plain")
 

@@ -74,6 +74,13 @@ def test_all_that_a_training_keeps_goes_on(name, tiny_model, pairs, tmp_path):
     assert_same_but_for_stats(run(part(2, 2, **options), tiny_model, pairs, tmp_path / "2", part1=first), whole)
 
 
+def test_a_part_is_no_early_stop(tiny_model, tiny_dataset, pairs, tmp_path):
+    options = {"evaluate": Evaluation(data="data", every=4)}
+    first = run(part(1, 2, **options), tiny_model, pairs, tmp_path, data=tiny_dataset.path)
+    assert read_stats(first)["evaluation"]["scores"][-1]["step"] < TRAIN.steps
+    assert not [line for line in read_stats(first)["summary"] if "stopped" in line]
+
+
 def test_other_pairs_in_a_later_part_change_the_model(tiny_model, tiny_dataset, pairs, halves, tmp_path):
     other = run(part(2, 2), tiny_model, tiny_dataset.path, tmp_path, part1=halves[0])
     assert model_digest(other) != model_digest(halves[1])

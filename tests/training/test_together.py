@@ -131,6 +131,22 @@ def test_shards_of_weights_come_to_the_same_also_where_they_are_gone_on_with(nam
     assert_same_weights(out, whole)
 
 
+def test_shards_round_as_one_process_does(folder):
+    """bf16 is of matrix products, whether weights are in shards or not."""
+    stage = together.HALF.model_copy(update={"sharding": "none"})
+    alone = run(stage, folder / "model", folder / "pairs", folder / "half alone")
+    out = folder / "process 0" / "half" / "out"
+    assert history(out, "loss") == pytest.approx(history(alone, "loss"), rel=1e-3)
+    assert history(out, "grad_norm") == pytest.approx(history(alone, "grad_norm"), rel=1e-2)
+
+
+def test_weights_of_a_peers_loss_learn_from_all_processes(folder):
+    first, second = (torch.load(folder / f"process {rank}" / "heads", weights_only=True) for rank in range(2))
+    assert first
+    assert all(grad.abs().sum() > 0 for grad in first.values())
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
 def test_a_checkpoint_in_shards_is_told_from_others(folder):
     place = folder / "no shards"
     with pytest.raises(StageError, match=r"checkpoint-6 is in shards; go on with the same field sharding, or delete"):
@@ -140,6 +156,8 @@ def test_a_checkpoint_in_shards_is_told_from_others(folder):
 def test_what_does_not_go_with_shards():
     with pytest.raises(ValidationError, match="sharding and lora do not go together"):
         Train(model="model", pairs="pairs", sharding="full", lora={"rank": 2})
+    with pytest.raises(ValidationError, match="sharding and optimizer adafactor do not go together"):
+        Train(model="model", pairs="pairs", sharding="full", optimizer={"kind": "adafactor"})
 
 
 def run_again(folder: Path, name: str) -> Path:

@@ -10,12 +10,16 @@ from shutil import rmtree
 from typing import Any
 from unittest.mock import patch
 
+import torch
+
 from embedkit.losses import InfoNCE, Loss
 from embedkit.training.batching import NGAMEBatches
 from embedkit.training.early_stopping import Evaluation
+from embedkit.training.peers import EmbedDistillLoss
 from embedkit.training.plain import TrainST
 from embedkit.training.sources import Source
 from embedkit.training.stage import Train
+from embedkit.training.stepping import Stepper
 from tests.training.members import MEMBERS, every_loss
 from tests.training.runs import TRAIN, run
 
@@ -62,6 +66,8 @@ EVALUATED = INTERRUPTED.model_copy(update={"evaluate": Evaluation(data="data", e
 
 
 SHARDED = INTERRUPTED.model_copy(update={"sharding": "full", "chunk_size": 3})
+HALF = SHARDED.model_copy(update={"precision": "bf16"})
+HEADED = PLAIN.model_copy(update={"loss": EmbedDistillLoss(teacher="guide", projection_dim=32), "steps": 2})
 
 
 @contextmanager
@@ -75,6 +81,21 @@ def shards_on_a_cpu() -> Iterator[None]:
         patch.object(PartialState, "_prepare_backend", lambda *_, **__: found),
         patch.dict(os.environ, ACCELERATE_TORCH_DEVICE="cpu"),
     ):
+        yield
+
+
+@contextmanager
+def heads_kept(path: Path) -> Iterator[None]:
+    """Write, after every step, the gradients of the loss's own weights."""
+    whole = Stepper.training_step
+
+    def step(self: Stepper, *arguments: Any) -> Any:
+        found = whole(self, *arguments)
+        own = {name: p.grad for name, p in self.loss.named_parameters() if "model" not in name.split(".")}
+        torch.save({name: grad for name, grad in own.items() if grad is not None}, path)
+        return found
+
+    with patch.object(Stepper, "training_step", step):
         yield
 
 
@@ -117,6 +138,10 @@ def main(folder: Path) -> None:
                 if team.is_main:
                     rmtree(folder / "shards" / "checkpoints" / "checkpoint-9")
                 team.meet(name)
+            with team.training("half"):
+                together(HALF, model, pairs, place / "half", folder / "half of shards")
+        with team.training("headed"), heads_kept(place / "heads"):
+            run(HEADED, model, pairs, place / "headed", guide=guide)
         for name in ("clustered", "over"):  # the second finds the last checkpoint of the first
             with team.training(name):
                 together(CLUSTERED, model, pairs, place / name, folder / "clusters")

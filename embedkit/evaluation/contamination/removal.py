@@ -17,7 +17,7 @@ from embedkit.core.pair_files import join_pairs, pair_batches, pair_columns
 from embedkit.core.pairs import PAIRS, Pair
 from embedkit.core.records import write_corpus, write_queries
 from embedkit.core.stats import write_stats
-from embedkit.core.store import sync_tree
+from embedkit.core.store import check_outside, sync_tree
 from embedkit.evaluation.contamination.check import Checked
 from embedkit.evaluation.contamination.held import Mask
 
@@ -62,8 +62,7 @@ def write_clean(checked: Checked, out: Path, *, whole_corpus: bool = False) -> R
     training = checked.training
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: is there already; name a folder that does not exist yet")
-    if out.resolve().is_relative_to(training.folder.resolve()):
-        raise DataError(f"{out}: is inside {training.folder}, which must stay as it was made; name another folder")
+    check_outside(out, training.folder)
     bad, first = contaminated(checked, whole_corpus=whole_corpus), len(training.queries)
     queries = {training.queries.ids[int(row)] for row in np.flatnonzero(bad[:first])}
     documents = {training.corpus.ids[int(row)] for row in np.flatnonzero(bad[first:])}

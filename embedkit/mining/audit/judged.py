@@ -1,6 +1,5 @@
 """How many negatives are false, by a random sample of them that someone judged."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedkit.core.errors import DataError, first_few
-from embedkit.core.store import write_atomically
+from embedkit.core.store import check_outside, write_atomically
 from embedkit.mining.audit.draws import negatives_at, with_texts
 from embedkit.mining.audit.proportions import exact_interval, told
 from embedkit.mining.audit.tables import Doubles, pair_blocks
@@ -55,6 +54,7 @@ def write_sample(folder: Path, count: int, to: Path, *, seed: int = 0) -> int:
     `DataError` if there are none or `to` is there already."""
     if to.exists():
         raise DataError(f"{to}: is there already; judgements may be in it")
+    check_outside(to, folder)
     strata, rng = Strata.of(folder), np.random.default_rng(seed)
     total = len(strata.codes)
     if not total:
@@ -148,7 +148,7 @@ def _read(file: Path) -> tuple[dict[tuple[str, str], bool], int]:
     """(query, document) -> whether it is relevant, and how many rows are not judged."""
     judged, blank, problems = dict[tuple[str, str], bool](), 0, list[str]()
     for number, row in _rows(file):
-        key, value = (row["query_id"], row["doc_id"]), (row["relevance"] or "").strip()
+        key, value = (row["query_id"], row["doc_id"]), row.get("relevance", "").strip()
         grade = _grade(value)
         if not value:
             blank += 1
@@ -170,10 +170,16 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    reader = csv.DictReader(text.split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if missing := [name for name in COLUMNS[:3] if name not in (reader.fieldnames or ())]:
+    head, *lines = (line.removesuffix("\r").split("\t") for line in text.split("\n"))
+    if missing := [name for name in COLUMNS[:3] if name not in head]:
         raise DataError(f"{file}:1: has no column {missing[0]!r}; query_id, doc_id, relevance are needed, tabs between")
-    yield from enumerate(reader, 2)
+    for number, values in enumerate(lines, 2):
+        if values == [""]:
+            continue
+        row = dict(zip(head, values, strict=False))
+        if missing := [name for name in COLUMNS[:2] if name not in row]:
+            raise DataError(f"{file}:{number}: has no {missing[0]!r}; the line breaks off before it")
+        yield number, row
 
 
 def _grade(value: str) -> float | None:
