@@ -10,7 +10,8 @@ matrix product in tiles with the best of each tile, merged; the product alone; F
 sentence-transformers' `semantic_search`. Runs are interleaved, times are medians; memory is of a process of its own,
 over that of the vectors. Curves: seconds, and recall against exact search of all queries, for rising numbers of probes
 or widths; building is counted apart, in seconds and in those of processors, which for one thread are the same unless
-others want the processors too. `--indexes` keeps what is built, so that `--build-only` can build it before. Writes results/searching-<name>.json.
+others want the processors too. `--indexes` keeps what is built, so that `--build-only` can build it before. Writes
+results/searching-<name>.json.
 """
 
 import argparse
