@@ -109,7 +109,7 @@ def told(spec: Evaluation, scores: Sequence[Score], steps: int) -> dict[str, Any
     kept = found.best if spec.keep == "best" else last
     summary = f"{where} {first.value:.4f} before training, best {found.best.value:.4f} at step {found.best.step}, "
     summary += f"{last.value:.4f} at step {last.step}; kept: step {kept.step}"
-    if last.step < steps:
+    if found.exhausted(spec) and last.step < steps:  # a part of a training may end before its next score
         summary += f"; stopped after {found.waited} scores without gain, {steps - last.step} of {steps} steps early"
     warnings = []
     if kept.value < first.value:

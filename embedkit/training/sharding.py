@@ -66,7 +66,8 @@ def whole_again(model: SentenceTransformer, trainer: SentenceTransformerTrainer)
     before = _copied(model) if is_main() else None
     plugin.mixed_precision_policy = None  # it would round norms, poolings and gradients too
     if trainer.args.bf16:
-        model.forward = torch.autocast(model.device.type, torch.bfloat16)(model.forward)  # as without shards
+        as_without_shards = torch.autocast(model.device.type, torch.bfloat16)
+        model.__dict__["forward"] = as_without_shards(model.forward)
     model.__dict__["base_model_prefix"] = "none"  # else accelerate takes the module Normalize for a layer with weights
     for transformer in transformers_of(model):
         if isinstance(pooler := getattr(transformer, "pooler", None), nn.Module):

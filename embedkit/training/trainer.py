@@ -92,7 +92,7 @@ def fit(
     keeps_best = held_out is not None and held_out.spec.keep == "best" and best.exists()
     finish(spec, model, task.loss, best=best if keeps_best else None)
     scores = scores_in(log, spec.evaluate) if spec.evaluate is not None else []
-    evaluation = told(spec.evaluate, scores, min(until or steps, steps)) if spec.evaluate is not None else {}
+    evaluation = told(spec.evaluate, scores, steps) if spec.evaluate is not None else {}
     warnings = []
     if spec.average is not None and until in (None, steps):
         warnings = spec.average.warnings(evaluation.get("kept", steps), steps)

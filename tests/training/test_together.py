@@ -136,7 +136,7 @@ def test_shards_round_as_one_process_does(folder):
     stage = together.HALF.model_copy(update={"sharding": "none"})
     alone = run(stage, folder / "model", folder / "pairs", folder / "half alone")
     out = folder / "process 0" / "half" / "out"
-    assert history(out, "loss") == pytest.approx(history(alone, "loss"), rel=1e-3)
+    assert history(out, "loss") == pytest.approx(history(alone, "loss"), rel=2.5e-3)
     assert history(out, "grad_norm") == pytest.approx(history(alone, "grad_norm"), rel=1e-2)
 
 

@@ -15,7 +15,7 @@ import torch
 from embedkit.losses import InfoNCE, Loss
 from embedkit.training.batching import NGAMEBatches
 from embedkit.training.early_stopping import Evaluation
-from embedkit.training.peers import EmbedDistillLoss
+from embedkit.training.peers.graded import EmbedDistillLoss
 from embedkit.training.plain import TrainST
 from embedkit.training.sources import Source
 from embedkit.training.stage import Train
