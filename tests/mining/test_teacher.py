@@ -49,7 +49,8 @@ def test_teachers_whose_scores_are_no_numbers_are_refused(context):
         queries=queries,
         documents=["x"],
         student=None,
-        vectors=np.zeros((1, 2), dtype=np.float32),
+        asked=np.zeros((1, 2), dtype=np.float32),
+        searcher=None,
         scorers=[lambda texts, lists: [np.array([np.inf])]],
         labels=[{**HUB.label({}), "weight": 1.0}],
     )
