@@ -3,7 +3,8 @@
 All start from one model and have the same pairs, batch size, learning rate, schedule and number of steps. `embedkit` is
 the stage `train` with its defaults, `embedkit four` has the quickstart's loss (InfoNCE in four directions), `plain` is
 the plain trainer with MultipleNegativesRankingLoss and the sampler that it recommends, without duplicates. The fixed
-value is nine tenths of the way from the untrained model to the best of `plain`. Time of evaluations is not counted.
+value is nine tenths of the way from the untrained model to the best of `plain`. Curves are means over seeds, of which the
+order of the pairs and the draw of dropout are made. Time of evaluations is not counted.
 """
 
 import json
@@ -13,8 +14,12 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+import torch
 
 from embedkit.losses import InfoNCE
 from eval.speed.training_sets import train, write_dev_split, write_training_pairs
@@ -27,7 +32,8 @@ RATE: Final = 5e-5
 
 
 def quality(name: str, args: Namespace, folder: Path) -> dict[str, Any]:
-    """Curves of each way, (step, seconds, dev nDCG@10), and the seconds to the fixed value; None: not reached."""
+    """Curves of each way, (step, seconds, dev nDCG@10), by seed and their means, and the seconds to the fixed value; None:
+    not reached."""
     job = Job(
         way="embedkit",
         model=str(args.model),
@@ -41,15 +47,25 @@ def quality(name: str, args: Namespace, folder: Path) -> dict[str, Any]:
         dev=str(folder / "dev.json"),
         every=args.quality_every,
     )
-    write_dev_split(args.data, name, Path(job.dev), documents=args.quality_documents)
-    curves = {way: apart(replace(job, way=way), module="eval.speed.training_quality")["curve"] for way in WAYS}
+    asked = write_dev_split(
+        args.data, name, Path(job.dev), queries=args.quality_queries, documents=args.quality_documents
+    )
+    by_seed: dict[str, list[list[list[float]]]] = {way: [] for way in WAYS}
+    for seed, way in product(args.quality_seeds, WAYS):
+        found = apart(replace(job, way=way, seed=seed), module="eval.speed.training_quality")
+        by_seed[way].append(found["curve"])
+    curves = {way: np.mean(found, axis=0).tolist() for way, found in by_seed.items()}
     start = curves["plain"][0][2]
     target = start + SHARE * (max(score for _, _, score in curves["plain"]) - start)
     return {
         "set": name,
+        "queries": asked,
+        "batch_size": args.batch_size,
+        "seeds": args.quality_seeds,
         "target": target,
         "seconds": {way: _reached(curve, target) for way, curve in curves.items()},
         "curves": curves,
+        "curves_by_seed": by_seed,
     }
 
 
@@ -141,7 +157,9 @@ def _plain(job: Job, folder: Path, curve: Curve) -> None:
 
 def main() -> None:
     """Run the job that the command line holds as JSON, and print what there is to tell as JSON."""
-    found = run(Job(**json.loads(sys.argv[1])))
+    job = Job(**json.loads(sys.argv[1]))
+    torch.manual_seed(job.seed)
+    found = run(job)
     sys.stdout.write(f"\n{json.dumps(found)}\n")
 
 

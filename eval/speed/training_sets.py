@@ -52,8 +52,8 @@ def write_training_pairs(data: Path, name: str, out: Path, *, parts: Sequence[st
     return out
 
 
-def write_dev_split(data: Path, name: str, path: Path, *, queries: int = 300, documents: int = 1000) -> None:
-    """Queries of the dev split, the documents relevant to them, and others drawn at random: JSON for `dev_score`."""
+def write_dev_split(data: Path, name: str, path: Path, *, queries: int, documents: int) -> int:
+    """Queries of the dev split, documents relevant to them, and others drawn at random, as JSON; how many queries."""
     folder = data / name
     generator = np.random.default_rng(0)
     judged: dict[str, list[str]] = {}
@@ -69,6 +69,7 @@ def write_dev_split(data: Path, name: str, path: Path, *, queries: int = 300, do
     found = {row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl") if row["_id"] in set(asked)}
     parts = {"queries": found, "corpus": {d: texts[d] for d in shown}, "relevant_docs": {q: judged[q] for q in asked}}
     path.write_text(json.dumps(parts), encoding="utf-8")
+    return len(asked)
 
 
 def batches_of(pairs: Path, model: Path, folder: Path, *, steps: int, batch_size: int) -> list[Texts]:

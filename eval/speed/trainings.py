@@ -44,6 +44,7 @@ class Job:
     learning_rate: float = 2e-5
     dev: str = ""  # JSON of a dev split, and steps between looks at it: for eval.speed.training_quality
     every: int = 0
+    seed: int = 0
 
 
 def apart(job: Job, *, module: str = "eval.speed.trainings") -> dict[str, Any]:
@@ -100,6 +101,7 @@ def stage_of(job: Job, **others: Any) -> Train:
         learning_rate=job.learning_rate,
         precision=job.precision,
         device="cpu" if job.device == "cpu" else "auto",
+        seed=job.seed,
         **settings,
     )
 
@@ -195,7 +197,7 @@ def their_arguments(job: Job, folder: Path, **others: Any) -> Any:
         "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
-        "seed": 0,
+        "seed": job.seed,
     }
     return SentenceTransformerTrainingArguments(**(settings | others))
 
