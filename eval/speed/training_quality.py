@@ -3,8 +3,8 @@
 All start from one model and have the same pairs, batch size, learning rate, schedule and number of steps. `embedkit` is
 the stage `train` with its defaults, `embedkit four` has the quickstart's loss (InfoNCE in four directions), `plain` is
 the plain trainer with MultipleNegativesRankingLoss and the sampler that it recommends, without duplicates. The fixed
-value is nine tenths of the way from the untrained model to the best of `plain`. Curves are means over seeds, of which the
-order of the pairs and the draw of dropout are made. Time of evaluations is not counted.
+value is nine tenths of the way from the untrained model to the best of `plain`. Curves are means over seeds, which the
+order of the pairs and the draw of dropout depend on. Time of evaluations is not counted.
 """
 
 import json
@@ -32,8 +32,8 @@ RATE: Final = 5e-5
 
 
 def quality(name: str, args: Namespace, folder: Path) -> dict[str, Any]:
-    """Curves of each way, (step, seconds, dev nDCG@10), by seed and their means, and the seconds to the fixed value; None:
-    not reached."""
+    """Curves of each way, (step, seconds, dev nDCG@10), by seed and their means, and the seconds to the fixed value,
+    None where it is not reached."""
     job = Job(
         way="embedkit",
         model=str(args.model),
