@@ -21,4 +21,6 @@ def test_scifacts_own_split_has_test_claims_among_its_training_claims(command, t
     problems, out = command("--train", tmp_path / "train", "--against", f"scifact={DATA}", "--json")
     assert problems == []
     (task,) = json.loads(out)["tasks"]
-    assert task["queries"] == 300
+    claims = task["found"][0]
+    assert (claims["of"], claims["among"], claims["texts"], claims["held"]) == ("queries", "queries", 809, 300)
+    assert claims["touched"] == {"exact": 2, "inside_training": 1, "inside_evaluation": 2}
