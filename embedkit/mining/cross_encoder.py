@@ -12,7 +12,7 @@ from embedkit.core.errors import ModelError
 from embedkit.core.progress import Progress
 from embedkit.mining.teacher import Folder, Hub, Rows, Scores
 from embedkit.retrieval.hub import fetch_model
-from embedkit.retrieval.loading import in_one_line
+from embedkit.retrieval.loading import check_weights, in_one_line
 
 LISTS: Final = 64  # whose pairs are sorted by length and batched together
 
@@ -22,8 +22,7 @@ def load(
 ) -> CrossEncoder:
     """The model, giving raw scores. Raises `ModelError` unless it is one score a pair from safetensors weights."""
     folder = source.path if isinstance(source, Folder) else fetch_model(source.name, source.revision)
-    if pickles := [p for p in sorted(folder.rglob("pytorch_model*.bin")) if not any(p.parent.glob("*.safetensors"))]:
-        raise ModelError(f"{pickles[0]}: a pickle, which can run code; only safetensors weights are read. Convert it.")
+    check_weights(folder)
     try:
         model: CrossEncoder = CrossEncoder(
             str(folder),

@@ -12,6 +12,7 @@ from embedkit.mining.filters import NONE, Candidates, Mask
 from embedkit.mining.miner import Choice
 
 CANDIDATES: Final = "candidates.parquet"
+COLUMNS: Final = ("query_id", "doc_id", "rank", "score", "found_by", "reason")  # its own; no signal is called so
 
 
 def candidate_table(candidates: Candidates, choice: Choice, doc_ids: Sequence[str]) -> pa.Table:

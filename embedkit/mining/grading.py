@@ -18,11 +18,11 @@ from embedkit.core.records import Corpus, Queries, open_corpus, open_queries
 from embedkit.mining.audit import histograms
 from embedkit.mining.rerank import Rerank
 from embedkit.mining.sealed import Sealed
+from embedkit.mining.teach import BLOCK
 from embedkit.mining.teacher import Rows, Scores
 from embedkit.mining.teaching import Classroom, warnings_of
 
 T = TypeVar("T")
-BLOCK: Final = 1024  # queries graded at a time; a multiple of 64, so that cross-encoders see the same ones together
 _TARGETS: Final = ["positive_targets", "negative_targets"]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedkit.core.progress import Advance
 from embedkit.core.text import WITHOUT_SPACES, normalised
-from embedkit.retrieval.kept import mapped_array, save_array
+from embedkit.retrieval.arrays import mapped_array, save_array
 
 Digests = NDArray[np.uint64]
 DATA, INDICES, INDPTR = (f"{name}.csc.index.npy" for name in ("data", "indices", "indptr"))  # bm25s' own names

@@ -24,7 +24,6 @@ BUILT_IN: Final[Mapping[str, Callable[[Ground], Signal]]] = {
     "owner_similarity": owner_similarity,
 }
 SAME_GROUP: Final = "same_group"  # made of the stage's `groups`
-COLUMNS: Final = ("query_id", "doc_id", "rank", "score", "found_by", "reason")  # of candidates.parquet, so no signals
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from embedkit.core.records import link_tables, open_corpus, open_queries, read_q
 from embedkit.core.spec import DatasetRef, Execution, ModelRef
 from embedkit.core.stage import Artifact, Context, Stage
 from embedkit.core.stats import write_stats
+from embedkit.mining.fates import COLUMNS
 from embedkit.mining.fills import AnyFill, NoFill
 from embedkit.mining.filters import Agreement, AnyFilter
 from embedkit.mining.groups import AnyGrouping
 from embedkit.mining.hybrid import AnyRetriever, names_of
 from embedkit.mining.sampling import AnySampling, Top
-from embedkit.mining.signals import BUILT_IN, COLUMNS, SAME_GROUP, TEACHERS
+from embedkit.mining.signals import BUILT_IN, SAME_GROUP, TEACHERS
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.identity import Backend, Precision, Storage, Task, prompts_by_name
 from embedkit.retrieval.index import AnyIndex, Exact

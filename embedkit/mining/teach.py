@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue
 
@@ -14,6 +14,8 @@ from embedkit.core.stats import write_stats
 from embedkit.mining.fusion import AnyFusion, ZScore
 from embedkit.mining.teacher import AnyTeacher
 from embedkit.retrieval.index import AnyIndex, Exact
+
+BLOCK: Final = 1024  # queries graded at a time; a multiple of 64, so that cross-encoders see the same ones together
 
 
 class Teach(Stage):
@@ -78,6 +80,6 @@ class Teach(Stage):
             t.flops(inputs, documents=data.documents, queries=queries, pairs=scored, tokens=data.document_tokens)
             for t in self.teachers
         )
-        at_once = min(scored, int(1024 * (self.depth + pairs.documents_per_pair)))  # see `grading.BLOCK`
+        at_once = min(scored, int(BLOCK * (self.depth + pairs.documents_per_pair)))
         memory = work.memory + 16 * at_once * (1 + len(self.teachers))
         return Estimate(rows=scored, tokens=work.tokens, flops=flops, memory=memory, overhead=3.0, size=pairs)

@@ -10,11 +10,11 @@ from embedkit.core.columns import places, taken
 from embedkit.core.errors import DataError, ModelError, StageError
 from embedkit.core.records import Corpus, Qrels, Queries, open_corpus, open_queries
 from embedkit.core.stage import Artifact, Context
+from embedkit.mining.pool import Pool
 from embedkit.mining.rerank import METRIC, Rerank, compare
 from embedkit.mining.teacher import Rows, Scorer, Scores
 from embedkit.retrieval.encoder import StoredEncoder, open_encoder
 from embedkit.retrieval.nearest import Floats, Vectors
-from embedkit.retrieval.searcher import Searcher
 
 if TYPE_CHECKING:
     from embedkit.mining.teach import Teach
@@ -33,7 +33,7 @@ class Classroom:
     documents: Sequence[str]  # N texts
     student: StoredEncoder
     asked: Vectors  # (Q, D), the student's, of the queries that will be graded
-    searcher: Searcher  # of the student's vectors of documents
+    pool: Pool  # of the student's vectors of documents
     scorers: Sequence[Scorer]
     labels: Sequence[Mapping[str, Any]]
 
@@ -47,7 +47,6 @@ class Classroom:
         student = open_encoder(inputs[spec.student].path, context)
         vectors, queries = student.stored("document", documents), student.stored("query", asked)
         depth = min(spec.depth, len(documents))
-        index = spec.index.open(vectors, context.work, context.progress, queries=queries.array(), top_k=depth)
         return Classroom(
             spec=spec,
             context=context,
@@ -56,14 +55,14 @@ class Classroom:
             documents=documents,
             student=student,
             asked=queries,
-            searcher=index,
+            pool=Pool.open(spec.index, vectors, None, queries, context, top_k=depth),
             scorers=[teacher.open(documents, inputs, context, queries=asked) for teacher in spec.teachers],
             labels=[{**teacher.label(inputs), "weight": teacher.weight} for teacher in spec.teachers],
         )
 
     def nearest(self, queries: Floats) -> tuple[list[Rows], list[Floats]]:
         """Per query (Q, D), rows and scores of the student's best `depth` documents, best first."""
-        rows, scores = self.searcher.search(queries, self.spec.depth, self.context.progress)
+        rows, scores = self.pool.search(queries, self.spec.depth, self.context.progress)
         return list(rows), list(scores)
 
     def score(self, queries: Sequence[str], pools: Sequence[Rows]) -> list[list[Scores]]:

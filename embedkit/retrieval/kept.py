@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import psutil
-from numpy.lib import format as npy
-from numpy.typing import DTypeLike, NDArray
 
 from embedkit.core.errors import EmbedkitError
 from embedkit.core.spec import digest
@@ -65,23 +62,6 @@ def or_temporary(work: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="embedkit-index-") as folder:
         yield Path(folder)
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a .npy file. Raises `OSError` on a full disk, where `np.save` loses the last bytes without a word."""
-    with path.open("wb") as file:
-        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
-        file.write(array.tobytes())
-
-
-def mapped_array(path: Path, dtype: DTypeLike, count: int) -> np.memmap[Any, Any]:
-    """A new .npy file of zeros (count,), mapped to be written. Raises `OSError` where the disk has no room for it: a
-    write into a file with holes would find that out later, and end the process."""
-    array = npy.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(count,))
-    with path.open("r+b") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
 
 
 def _remove_left(folder: Path) -> None:

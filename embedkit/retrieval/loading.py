@@ -83,13 +83,18 @@ def check_folder(folder: Path) -> None:
             "only models made of sentence-transformers' and embedkit's modules can be loaded"
         )
     adapter_of(folder)
+    check_weights(folder)
+    read_config(folder)
+
+
+def check_weights(folder: Path) -> None:
+    """Raise `ModelError` where weights are in pickle format alone."""
     for path in sorted(folder.rglob("pytorch_model*.bin")):
         if not list(path.parent.glob("*.safetensors")):
             raise ModelError(
                 f"{path}: weights in pickle format, which can run code; only safetensors are loaded. Load the model "
                 "where you trust it and save it again with `model.save_pretrained(folder)`"
             )
-    read_config(folder)
 
 
 def is_known(module_type: str) -> bool:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from embedkit.core.errors import ArtifactError
 from embedkit.core.store import sha256, sync_folder, write_atomically
+from embedkit.retrieval.arrays import save_array
 
 _REMEMBERED: Final = 65_536  # checksums, one a shard
 _OPEN: Final = 128  # shards mapped at a time; each holds a file descriptor
@@ -74,12 +74,7 @@ def write_shard(path: Path, vectors: Floats, *, dtype: str) -> None:
     """Write the vectors (rows, D), then the sidecar that makes them count. Raises `ArtifactError` if it cannot."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        array: NDArray[Any] = np.ascontiguousarray(vectors, dtype=dtype)
-        with draft.open("wb") as file:
-            npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
-            file.write(array.data.cast("B"))  # np.save loses the last bytes on a full disk and does not tell
-            file.flush()
-            os.fsync(file.fileno())
+        save_array(draft, np.asarray(vectors, dtype=dtype))
         rows, dim = vectors.shape
         facts = {"rows": rows, "dim": dim, "dtype": dtype, "bytes": draft.stat().st_size, "sha256": sha256(draft)}
         draft.replace(path)

@@ -140,7 +140,10 @@ def test_its_folder_enters_the_key(folder):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"labels": 3}, "gives 3 scores a pair; a teacher gives one"), ({"safe": False}, "a pickle, which can run code")],
+    [
+        ({"labels": 3}, "gives 3 scores a pair; a teacher gives one"),
+        ({"safe": False}, "pickle format, which can run code"),
+    ],
 )
 def test_what_cannot_teach_is_refused(tmp_path, change, message):
     with pytest.raises(ModelError, match=message):

@@ -19,7 +19,7 @@ from embedkit.core.records import Corpus, Queries, read_corpus, read_qrels
 from embedkit.core.stage import Artifact, Context
 from embedkit.core.stats import read_stats
 from embedkit.mining import grading
-from embedkit.mining.fates import CANDIDATES
+from embedkit.mining.fates import CANDIDATES, COLUMNS
 from embedkit.mining.fills import RandomFill
 from embedkit.mining.filters import PercentOfPositive, RankWindow, ScoreRange
 from embedkit.mining.fusion import MinMax
@@ -327,6 +327,12 @@ def test_a_fill_that_is_dropped_is_no_fill_any_more(inputs, tmp_path):
     for row in rows:
         assert len(row.negative_ranks) == len(row.negatives)
         assert {d for d, rank in zip(row.negatives, row.negative_ranks, strict=True) if rank == 0} == set(row.fills)
+
+
+def test_no_signal_is_called_as_a_column_of_the_candidates(inputs, tmp_path):
+    signals = {"words": BM25()}
+    out = run(mine(hybrid=(BM25Search(),), signals=signals), inputs, tmp_path)
+    assert set(pq.read_schema(out / CANDIDATES).names) == {*COLUMNS, *signals}
 
 
 def test_grading_goes_on_where_it_was_stopped_and_blocks_do_not_matter(mined, tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def test_teachers_whose_scores_are_no_numbers_are_refused(context):
         documents=["x"],
         student=None,
         asked=np.zeros((1, 2), dtype=np.float32),
-        searcher=None,
+        pool=None,
         scorers=[lambda texts, lists: [np.array([np.inf])]],
         labels=[{**HUB.label({}), "weight": 1.0}],
     )

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from embedkit.core.errors import EmbedkitError
-from embedkit.retrieval import kept
+from embedkit.retrieval import arrays, kept
+from embedkit.retrieval.arrays import mapped_array, save_array
 from embedkit.retrieval.index import HNSW, IVF
-from embedkit.retrieval.kept import get_or_build, mapped_array, save_array
+from embedkit.retrieval.kept import get_or_build
 
 ABOUT = {"index": "some"}
 
@@ -52,7 +53,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written_into_the_map(tmp
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(kept.os, "posix_fallocate", full)
+    monkeypatch.setattr(arrays.os, "posix_fallocate", full)
     with pytest.raises(EmbedkitError, match=r"the index cannot be kept there \(.*No space left on device\); make room"):
         get_or_build(tmp_path, ABOUT, lambda draft: mapped_array(draft / "m.npy", np.float32, 5))
     assert list(tmp_path.iterdir()) == []
